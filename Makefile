@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: GPL-2.0
+# An index of commands; the work is done by bench/atc.py. `make help` lists them.
+
+ATC := python3 bench/atc.py
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help run test kunit scenarios shell tree export apply clean
+
+help:           ## this list
+	@$(ATC) help
+
+run:            ## main job: the fault on the base and on the patched kernel, side by side
+	@$(ATC) run
+
+test:           ## everything that CI runs; ends with "N passed, N failed"
+	@$(ATC) test
+
+kunit:          ## the KUnit suites, run by kunit.py under QEMU  [ONLY=suite]
+	@$(ATC) kunit
+
+scenarios:      ## the scenarios on both kernels  [ONLY=name]
+	@$(ATC) scenarios
+
+shell:          ## a guest shell in a scenario: SCENARIO=name [KERNEL=base|patched]
+	@$(ATC) shell
+
+tree:           ## linux/: a git tree with one commit per patch to hack in
+	@$(ATC) tree
+
+export:         ## linux/ back to the patch files in series/
+	@$(ATC) export
+
+apply:          ## apply the series to your own git tree, on a new branch: LINUX=dir
+	@$(ATC) apply
+
+clean:          ## remove out/ (the cache outside the checkout stays)
+	rm -rf out

@@ -1,0 +1,73 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0
+"""The bench's commands; `make` is their index. See doc/bench.md."""
+
+import argparse
+import os
+import re
+import sys
+
+from lib import paths, ui
+
+VARIABLES = """
+variables:
+  ONLY=name            one scenario or one KUnit suite
+  SCENARIO=name        the machine of `make shell`
+  KERNEL=base|patched  the kernel of `make shell` (default patched)
+  LINUX=dir            your own kernel tree as the base (run, test, scenarios, kunit,
+                       tree), or the tree that `make apply` works in
+  QEMU=dir             your own QEMU source tree instead of Debian's
+  DOWNLOADS=dir        a folder that may hold the pinned tarballs (read only)
+  JOBS=n               parallel compiler jobs (default: all CPUs)
+  XDG_CACHE_HOME=dir   where downloads and builds live (default ~/.cache)
+"""
+
+
+def show_help():
+    """`make help`: the commands from the Makefile's own comments."""
+    text = (paths.TOP / "Makefile").read_text(encoding="utf-8")
+    for name, what in re.findall(r"^([a-z]+):\s+## (.*)$", text, re.M):
+        print(f"  make {name:10} {what}")
+    print(VARIABLES, end="")
+
+
+def need(variable):
+    """The value of a variable that the command cannot do without."""
+    value = os.environ.get(variable)
+    if not value:
+        raise ui.Stop(f"give {variable}=: see `make help`")
+    return value
+
+
+def main():
+    """Dispatch. Modules are loaded late: `help` needs nothing installed."""
+    parser = argparse.ArgumentParser(description=__doc__, epilog=VARIABLES,
+                                     formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("command", choices=["help", "run", "test", "kunit", "scenarios",
+                                            "shell", "tree", "export", "apply"])
+    command = parser.parse_args().command
+    if command == "help":
+        show_help()
+        return 0
+    from lib import archive, jobs, series
+    if command == "export":
+        return series.export()
+    if command == "apply":
+        return series.apply_to(need("LINUX"))
+    archive.packages()
+    if command == "tree":
+        return series.worktree()
+    only = os.environ.get("ONLY")
+    if command == "run":
+        return jobs.run()
+    if command == "test":
+        return jobs.test()
+    if command == "kunit":
+        return jobs.kunit(only)
+    if command == "scenarios":
+        return jobs.scenarios(only)
+    return jobs.shell(need("SCENARIO"), os.environ.get("KERNEL", "patched"))
+
+
+if __name__ == "__main__":
+    sys.exit(ui.main(main))

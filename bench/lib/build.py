@@ -1,0 +1,254 @@
+# SPDX-License-Identifier: GPL-2.0
+"""
+Builds: QEMU with the bench's model, kernels, the guest's driver, KUnit.
+
+All sources and objects live in the cache. One kernel work tree serves every
+kernel: switching it from the base to the series touches only the files that
+differ, so the second build is incremental. What was built is kept under the
+hash of everything that went into it.
+"""
+
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+from . import archive, paths, series, ui
+
+QEMU_SRC = paths.CACHE / "qemu/src"
+QEMU_BUILD = paths.CACHE / "qemu/build"
+QEMU_PATCHES = paths.BENCH / "qemu/patches"
+QEMU_CONFIGURE = """--python=/usr/bin/python3 --target-list=aarch64-softmmu
+--without-default-features --enable-tcg --enable-plugins --enable-fdt=system
+--disable-docs --disable-werror --disable-download
+--disable-install-blobs""".split()
+CROSS = "" if os.uname().machine == "aarch64" else "aarch64-linux-gnu-"
+GUEST = paths.BENCH / "guest"
+
+
+def _digest(*parts):
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(part if isinstance(part, bytes) else str(part).encode())
+        digest.update(b"\0")
+    return digest.hexdigest()[:20]
+
+
+def _ccache_env():
+    env = dict(os.environ, CCACHE_DIR=str(paths.CACHE / "ccache"),
+               CCACHE_MAXSIZE="8G", CCACHE_NOHASHDIR="1")
+    env.pop("MAKEFLAGS", None)
+    env.pop("MAKELEVEL", None)
+    return env
+
+
+# --- QEMU ---------------------------------------------------------------
+
+def _qemu_source():
+    """The patched QEMU tree in the cache; its tree hash."""
+    own = os.environ.get("QEMU")
+    pin = paths.pins("qemu")
+    files = sorted(QEMU_PATCHES.glob("*.patch"))
+    want = _digest(own, pin["tree"], *[f.read_bytes() for f in files])
+    stamp = QEMU_SRC / ".git/bench-applied"
+    if stamp.exists() and stamp.read_text(encoding="utf-8") == want:
+        return series.git("rev-parse", "HEAD^{tree}", repo=QEMU_SRC), want
+    if own and not (Path(own) / "VERSION").exists():
+        raise ui.Stop(f"QEMU={own}: no QEMU source tree (no file VERSION)")
+    if own or not (QEMU_SRC / ".git/refs/heads/base").exists():
+        _qemu_unpack(own, pin)
+    series.git("checkout", "-q", "-f", "-B", "bench", "base", repo=QEMU_SRC)
+    for patch in files:
+        done = subprocess.run(
+            ["git", "-c", "gc.auto=0", "-C", str(QEMU_SRC), "am", "-q",
+             "--committer-date-is-author-date", str(patch)],
+            env=dict(os.environ, **{k: v for k, v in series.IDENTITY.items()
+                                    if k.startswith("GIT_COMMITTER")}),
+            capture_output=True, text=True, check=False)
+        if done.returncode:
+            series.git("am", "--abort", repo=QEMU_SRC, check=False)
+            raise ui.Stop(f"{patch.relative_to(paths.TOP)} does not apply to this "
+                          f"QEMU: it is made for {pin['release']}")
+    stamp.write_text(want, encoding="utf-8")
+    return series.git("rev-parse", "HEAD^{tree}", repo=QEMU_SRC), want
+
+
+def _qemu_unpack(own, pin):
+    shutil.rmtree(QEMU_SRC, ignore_errors=True)
+    tmp = QEMU_SRC.with_name("src.part")
+    shutil.rmtree(tmp, ignore_errors=True)
+    tmp.mkdir(parents=True)
+    log = paths.LOGS / "qemu-source.log"
+    if own:
+        shutil.rmtree(tmp)
+        shutil.copytree(own, tmp, symlinks=True,
+                        ignore=shutil.ignore_patterns(".git", "build"))
+    else:
+        orig, debian = archive.qemu_tarballs()
+        ui.run("unpack QEMU", ["tar", "xf", orig, "-C", tmp, "--no-same-owner",
+                               "--strip-components=1"], log)
+        ui.run("unpack Debian's patches", ["tar", "xf", debian, "-C", tmp,
+                                           "--no-same-owner", "debian/patches"], log)
+        for name in pin["debian_patches"].split():
+            with open(tmp / "debian/patches" / name, "rb") as patch:
+                ui.run(f"Debian's {name}", ["patch", "-p1", "-s"], log, cwd=tmp,
+                       stdin=patch)
+        shutil.rmtree(tmp / "debian")
+    series._import(tmp, "QEMU, as packaged in Debian, without the blobs it lacks")
+    tree = series.git("rev-parse", "HEAD^{tree}", repo=tmp)
+    if not own and tree != pin["tree"]:
+        raise ui.Stop(f"QEMU's source tree is {tree}, bench/pins.ini says "
+                      f"{pin['tree']}: a full disk or a changed tarball?")
+    tmp.rename(QEMU_SRC)
+
+
+def qemu():
+    """(path of qemu-system-aarch64 with the bench's model, its tree hash)."""
+    with paths.locked("qemu"):
+        tree, _ = _qemu_source()
+        target = paths.CACHE / "qemu/out" / \
+            f"{tree[:16]}-{_digest(*QEMU_CONFIGURE)[:8]}" / "qemu-system-aarch64"
+        if target.exists():
+            return target, tree
+        paths.check_space(4)
+        QEMU_BUILD.mkdir(parents=True, exist_ok=True)
+        env, log = _ccache_env(), paths.LOGS / "qemu-build.log"
+        if not (QEMU_BUILD / "build.ninja").exists():
+            ui.run("configure QEMU", [QEMU_SRC / "configure", *QEMU_CONFIGURE,
+                                      "--cc=ccache gcc", "--host-cc=ccache gcc"],
+                   log, cwd=QEMU_BUILD, env=env)
+        ui.run("build QEMU (about 2000 objects, 5 to 8 minutes on 2 cores)",
+               ["ninja", "-j", paths.jobs(), "qemu-system-aarch64"], log,
+               cwd=QEMU_BUILD, env=env)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        part = target.with_suffix(".part")
+        shutil.copy2(QEMU_BUILD / "qemu-system-aarch64", part)
+        part.rename(target)
+    return target, tree
+
+
+# --- kernels --------------------------------------------------------------
+
+def fragment(config):
+    """Path of the fragment bench/kernel/<config>.config."""
+    path = paths.BENCH / "kernel" / f"{config}.config"
+    if not path.exists():
+        raise ui.Stop(f"no kernel configuration {config}: see bench/kernel/")
+    return path
+
+
+def _wanted(path):
+    return [line for line in path.read_text(encoding="utf-8").splitlines()
+            if re.match(r"CONFIG_\w+=|# CONFIG_\w+ is not set", line)]
+
+
+def _make(build, *targets):
+    return ["make", "-C", str(series.REPO), f"O={build}", "ARCH=arm64",
+            f"CROSS_COMPILE={CROSS}", f"CC=ccache {CROSS}gcc", "LOCALVERSION=",
+            "KBUILD_BUILD_USER=bench", "KBUILD_BUILD_HOST=bench",
+            "KBUILD_BUILD_TIMESTAMP=2026-01-01", "-j", paths.jobs(), *targets]
+
+
+def _configure(build, config, env, log):
+    frag = fragment(config)
+    stamp = build / ".bench-config"
+    text = frag.read_text(encoding="utf-8")
+    if stamp.exists() and stamp.read_text(encoding="utf-8") == text:
+        cmd = _make(build, "-s", "olddefconfig")
+    else:
+        cmd = _make(build, "-s", "allnoconfig")
+        env = dict(env, KCONFIG_ALLCONFIG=str(frag))
+    build.mkdir(parents=True, exist_ok=True)
+    ui.run(f"configure kernel {config}", cmd, log, env=env)
+    have = (build / ".config").read_text(encoding="utf-8").splitlines()
+    lost = [line for line in _wanted(frag) if line not in have
+            and not line.startswith("#")]
+    if lost:
+        stamp.unlink(missing_ok=True)
+        raise ui.Stop(f"kernel {config}: the configuration dropped {lost[0]}"
+                      + (f" and {len(lost) - 1} more" if lost[1:] else "")
+                      + f": mend {frag.relative_to(paths.TOP)}")
+    stamp.write_text(text, encoding="utf-8")
+
+
+def _checkout(commit):
+    """Bring the kernel work tree of the cache to @commit, touching little."""
+    if series.git("rev-parse", "HEAD") != commit:
+        series.git("checkout", "-q", "-f", "--detach", commit)
+
+
+def _guest_digest():
+    files = [p for p in sorted(GUEST.iterdir())
+             if p.name in ("Kbuild", "Makefile") or p.suffix in (".c", ".h")]
+    return _digest(*[p.name for p in files], *[p.read_bytes() for p in files])
+
+
+def kernel(which, commit, config="bench"):
+    """
+    (Image, atctest.ko) of the kernel @commit in configuration @config; @which
+    is what a person calls it. Built unless the cache has them.
+    """
+    tree = series.git("rev-parse", f"{commit}^{{tree}}")
+    out = paths.CACHE / "linux/out" / \
+        f"{tree[:16]}-{_digest(fragment(config).read_bytes())[:8]}"
+    module = out / _guest_digest() / "atctest.ko"
+    if (out / "Image").exists() and module.exists():
+        return out / "Image", module
+    with paths.locked("linux"):
+        _checkout(commit)
+        build = paths.CACHE / "linux/build" / config
+        env, log = _ccache_env(), paths.LOGS / f"kernel-{config}-{which}.log"
+        log.unlink(missing_ok=True)
+        paths.check_space(2)
+        _configure(build, config, env, log)
+        ui.run(f"build the {which} kernel ({config})",
+               _make(build, "-s", "Image", "modules"), log, env=env)
+        module.parent.mkdir(parents=True, exist_ok=True)
+        work = paths.CACHE / "linux/build/guest"
+        shutil.rmtree(work, ignore_errors=True)
+        shutil.copytree(GUEST, work)
+        ui.run(f"build atctest.ko for the {which} kernel",
+               _make(build, "-s", f"M={work}", "modules"), log, env=env)
+        for src, dst in ((work / "atctest.ko", module),
+                         (build / "System.map", out / "System.map"),
+                         (build / "arch/arm64/boot/Image", out / "Image")):
+            part = dst.with_suffix(".part")
+            shutil.copy2(src, part)
+            part.rename(dst)
+    return out / "Image", module
+
+
+# --- KUnit ------------------------------------------------------------------
+
+def kunit(commit, suite, kunitconfig):
+    """
+    Run the KUnit suites of @kunitconfig (a folder or file in the kernel tree
+    or in bench/kernel/) with kunit.py under QEMU; the raw KTAP log's path.
+    """
+    emulator, _ = qemu()
+    log = paths.LOGS / f"kunit-{suite}.log"
+    raw = paths.OUT / "kunit" / f"{suite}.ktap"
+    raw.parent.mkdir(parents=True, exist_ok=True)
+    with paths.locked("linux"):
+        _checkout(commit)
+        build = paths.CACHE / "linux/build/kunit"
+        env = _ccache_env()
+        env["PATH"] = f"{emulator.parent}:{env['PATH']}"
+        tool = [series.REPO / "tools/testing/kunit/kunit.py"]
+        common = ["--arch=arm64", f"--cross_compile={CROSS}",
+                  f"--build_dir={build}"]
+        make = ["--make_options", f"CC=ccache {CROSS}gcc", "--jobs", paths.jobs()]
+        log.unlink(missing_ok=True)
+        for step in (["config", *common, *make[:2], f"--kunitconfig={kunitconfig}"],
+                     ["build", *common, *make]):
+            ui.run(f"KUnit {step[0]}: {suite}", tool + step, log, cwd=series.REPO,
+                   env=env, hint="kunit.py's own words are in the log")
+        ui.note(f"KUnit run: {suite}")
+        with open(raw, "wb") as out, open(log, "ab") as err:
+            subprocess.run([*map(str, tool), "exec", *common[:1], common[1], common[2],
+                            "--timeout=300", "--raw_output=all"], cwd=series.REPO,
+                           env=env, stdin=subprocess.DEVNULL, stdout=out, stderr=err,
+                           check=False)
+    return raw
