@@ -151,8 +151,9 @@ def _mirror():
 class Apt:
     """apt with lists and a cache of its own, for @suites."""
 
-    def __init__(self, suites):
-        self.dir = paths.CACHE / "apt"
+    def __init__(self, suites, arch=None):
+        self.arch = arch
+        self.dir = paths.CACHE / (f"apt-{arch}" if arch else "apt")
         for sub in ("state/lists/partial", "cache/archives/partial"):
             (self.dir / sub).mkdir(parents=True, exist_ok=True)
         if not os.path.exists(KEYRING):
@@ -181,6 +182,9 @@ class Apt:
                 "Dir::State::lists": self.dir / "state/lists",
                 "Dir::Cache": self.dir / "cache",
                 "APT::Sandbox::User": "root" if os.geteuid() == 0 else ""}
+        if self.arch:
+            opts.update({"APT::Architecture": self.arch,
+                         "APT::Architectures": self.arch})
         cmd = ["apt-get"] + [f"-o{k}={v}" for k, v in opts.items()] + args
         with open(self.log, "ab") as log:
             return subprocess.run(cmd, cwd=cwd, stdin=subprocess.DEVNULL,
@@ -280,3 +284,25 @@ def qemu_tarballs():
             raise ui.Stop(f"{name[0]} has the wrong SHA-256: the archive or the "
                           "pin in bench/pins.ini is not what it says")
     return [where / name for name, _ in names]
+
+
+def busybox():
+    """A static arm64 busybox from Debian's archive, for a shell in the guest."""
+    where = paths.CACHE / "download"
+    program = where / "busybox-arm64"
+    if program.exists():
+        return program
+    where.mkdir(parents=True, exist_ok=True)
+    ui.note("fetching busybox-static for arm64 from Debian's archive")
+    apt = Apt([_codename()], arch="arm64")
+    if not apt.get(["download", "busybox-static:arm64"], where):
+        raise ui.Stop(f"busybox-static for arm64 could not be downloaded (log: "
+                      f"{ui.shown(apt.log)})")
+    deb = next(where.glob("busybox-static_*_arm64.deb"))
+    subprocess.run(["dpkg-deb", "-x", deb, where / "unpacked"], check=True)
+    found = [p for p in (where / "unpacked").rglob("busybox") if p.is_file()
+             and not p.is_symlink() and p.parent.name == "bin"]
+    found[0].replace(program)
+    shutil.rmtree(where / "unpacked")
+    deb.unlink()
+    return program

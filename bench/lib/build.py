@@ -222,14 +222,15 @@ def kernel(which, commit, config="bench"):
 
 # --- KUnit ------------------------------------------------------------------
 
-def kunit(commit, suite, kunitconfig):
+def kunit(commit, configs, filter_glob=None):
     """
-    Run the KUnit suites of @kunitconfig (a folder or file in the kernel tree
-    or in bench/kernel/) with kunit.py under QEMU; the raw KTAP log's path.
+    Run the KUnit suites that the files @configs of the kernel tree enable,
+    all in one kernel, with kunit.py under QEMU. @filter_glob picks suites.
+    Returns the path of the kernel's raw log.
     """
     emulator, _ = qemu()
-    log = paths.LOGS / f"kunit-{suite}.log"
-    raw = paths.OUT / "kunit" / f"{suite}.ktap"
+    log = paths.LOGS / "kunit.log"
+    raw = paths.OUT / "kunit" / "kernel.log"
     raw.parent.mkdir(parents=True, exist_ok=True)
     with paths.locked("linux"):
         _checkout(commit)
@@ -241,14 +242,16 @@ def kunit(commit, suite, kunitconfig):
                   f"--build_dir={build}"]
         make = ["--make_options", f"CC=ccache {CROSS}gcc", "--jobs", paths.jobs()]
         log.unlink(missing_ok=True)
-        for step in (["config", *common, *make[:2], f"--kunitconfig={kunitconfig}"],
+        which = [f"--kunitconfig={c}" for c in configs]
+        for step in (["config", *common, *make[:2], *which],
                      ["build", *common, *make]):
-            ui.run(f"KUnit {step[0]}: {suite}", tool + step, log, cwd=series.REPO,
+            ui.run(f"KUnit {step[0]}", tool + step, log, cwd=series.REPO,
                    env=env, hint="kunit.py's own words are in the log")
-        ui.note(f"KUnit run: {suite}")
+        ui.note("KUnit: boot")
         with open(raw, "wb") as out, open(log, "ab") as err:
             subprocess.run([*map(str, tool), "exec", *common[:1], common[1], common[2],
-                            "--timeout=300", "--raw_output=all"], cwd=series.REPO,
+                            "--timeout=300", "--raw_output=all",
+                            *([filter_glob] if filter_glob else [])], cwd=series.REPO,
                            env=env, stdin=subprocess.DEVNULL, stdout=out, stderr=err,
                            check=False)
     return raw

@@ -1,0 +1,744 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Test equipment: the driver of the bench's PCI endpoint with an ATC.
+ *
+ * It is a driver as any other where it matters: pages are mapped and unmapped
+ * through the streaming DMA API, so every unmap really invalidates, and the
+ * page goes back to the page allocator afterwards. What a real driver does not
+ * do is to start a DMA to an address that it has just unmapped; a broken
+ * device does that on its own, and ATCTEST_UNMAP_FIRE plays it.
+ */
+#define pr_fmt(fmt) "atctest: " fmt
+
+#include <linux/completion.h>
+#include <linux/delay.h>
+#include <linux/dma-mapping.h>
+#include <linux/file.h>
+#include <linux/fs.h>
+#include <linux/idr.h>
+#include <linux/io-64-nonatomic-lo-hi.h>
+#include <linux/kthread.h>
+#include <linux/miscdevice.h>
+#include <linux/module.h>
+#include <linux/pci.h>
+#include <linux/slab.h>
+#include <linux/uaccess.h>
+
+#include "atctest.h"
+
+#define ATCTEST_VENDOR		0x1234
+#define ATCTEST_DEVICE		0xa7c0
+
+#define REG_ID			0x00
+#define REG_IOVA		0x08
+#define REG_LEN			0x10
+#define REG_CMD			0x14
+#define REG_RESULT		0x18
+#define REG_FLAGS		0x1c
+#define REG_PA			0x20
+#define REG_ENTRIES		0x28
+#define REG_MARK		0x30
+#define REG_IRQ			0x38
+#define REG_BUF			0x1000
+#define ATCTEST_ID		0xa7c00001
+
+/* How many pages a handover may take to meet the freed one again */
+#define HANDOVER_TRIES		4096
+
+static char *handlers = "";
+module_param(handlers, charp, 0444);
+MODULE_PARM_DESC(handlers,
+		 "functions that get PCI error handlers: names separated by commas, or \"all\"");
+
+static char *handlers_answer = "reset";
+module_param(handlers_answer, charp, 0444);
+MODULE_PARM_DESC(handlers_answer,
+		 "what error_detected() answers: \"reset\" (default), \"recovered\" or \"disconnect\"");
+
+struct slot {
+	enum atctest_slot_state state;
+	struct page *page;
+	dma_addr_t iova;
+};
+
+/**
+ * struct atctest - one function
+ * @lock: serialises the register file and the slots; two functions are locked
+ *	in the order of their index
+ * @pdev: NULL once the driver was unbound; the file may outlive it
+ */
+struct atctest {
+	struct kref kref;
+	struct mutex lock;
+	struct pci_dev *pdev;
+	void __iomem *bar;
+	struct pci_saved_state *saved;
+	struct miscdevice misc;
+	char name[16];
+	unsigned int index;
+	struct completion irq_done;
+	atomic_t irqs;
+	atomic_t error_detected;
+	atomic_t slot_reset;
+	atomic_t resumed;
+	bool has_handlers;
+	struct slot slots[ATCTEST_SLOTS];
+};
+
+static DEFINE_IDA(atctest_ida);
+static const struct file_operations atctest_fops;
+
+static void atctest_release_kref(struct kref *kref)
+{
+	struct atctest *at = container_of(kref, struct atctest, kref);
+
+	kfree(at->saved);
+	kfree(at);
+}
+
+static u64 atctest_now(void)
+{
+	isb();
+	return read_sysreg(cntvct_el0);
+}
+
+/* Registers */
+
+/* One command; safe with preemption off. at->lock is held. */
+static void atctest_run(struct atctest *at, struct atctest_cmd *c)
+{
+	c->start = atctest_now();
+	writeq(c->iova, at->bar + REG_IOVA);
+	writel(c->len, at->bar + REG_LEN);
+	writel(c->cmd, at->bar + REG_CMD);
+	c->result = readl(at->bar + REG_RESULT);
+	c->flags = readl(at->bar + REG_FLAGS);
+	c->pa = readq(at->bar + REG_PA);
+	c->entries = readl(at->bar + REG_ENTRIES);
+	c->end = atctest_now();
+}
+
+static irqreturn_t atctest_irq(int irq, void *data)
+{
+	struct atctest *at = data;
+
+	atomic_inc(&at->irqs);
+	complete(&at->irq_done);
+	return IRQ_HANDLED;
+}
+
+/* Slots */
+
+static struct slot *atctest_slot(struct atctest *at, u32 nr)
+{
+	return nr < ATCTEST_SLOTS ? &at->slots[nr] : NULL;
+}
+
+static void slot_report(struct slot *s, struct atctest_slot *out)
+{
+	out->state = s->state;
+	out->iova = s->iova;
+	out->phys = s->page ? page_to_phys(s->page) : 0;
+}
+
+static int slot_map(struct atctest *at, struct slot *s)
+{
+	struct page *page;
+	dma_addr_t iova;
+
+	if (s->state != ATCTEST_EMPTY)
+		return -EBUSY;
+	page = alloc_page(GFP_KERNEL | __GFP_ZERO);
+	if (!page)
+		return -ENOMEM;
+	iova = dma_map_page(&at->pdev->dev, page, 0, ATCTEST_PAGE_SIZE,
+			    DMA_BIDIRECTIONAL);
+	if (dma_mapping_error(&at->pdev->dev, iova)) {
+		__free_page(page);
+		return -EIO;
+	}
+	s->page = page;
+	s->iova = iova;
+	s->state = ATCTEST_MAPPED;
+	return 0;
+}
+
+static void slot_dma_unmap(struct atctest *at, struct slot *s)
+{
+	dma_unmap_page(&at->pdev->dev, s->iova, ATCTEST_PAGE_SIZE,
+		       DMA_BIDIRECTIONAL);
+	s->state = ATCTEST_UNMAPPED;
+}
+
+static void slot_free(struct atctest *at, struct slot *s)
+{
+	if (s->state == ATCTEST_MAPPED)
+		slot_dma_unmap(at, s);
+	if (s->page)
+		__free_page(s->page);
+	memset(s, 0, sizeof(*s));
+}
+
+/*
+ * Give the page back and become its next owner. The page allocator hands out
+ * the page freed last on this CPU first, so this is what happens to the pages
+ * of any driver: the next allocation, whoever makes it, gets the frame.
+ */
+static int slot_handover(struct slot *s)
+{
+	unsigned long pfn;
+	struct page *page, *tmp;
+	LIST_HEAD(others);
+	int i;
+
+	if (s->state != ATCTEST_UNMAPPED)
+		return -EINVAL;
+	pfn = page_to_pfn(s->page);
+
+	preempt_disable();
+	__free_page(s->page);
+	s->page = NULL;
+	s->state = ATCTEST_EMPTY;
+	for (i = 0; i < HANDOVER_TRIES; i++) {
+		page = alloc_page(GFP_ATOMIC | __GFP_NOWARN);
+		if (!page)
+			break;
+		if (page_to_pfn(page) == pfn) {
+			s->page = page;
+			s->state = ATCTEST_VICTIM;
+			break;
+		}
+		list_add(&page->lru, &others);
+	}
+	preempt_enable();
+
+	list_for_each_entry_safe(page, tmp, &others, lru) {
+		list_del(&page->lru);
+		__free_page(page);
+	}
+	return s->page ? 0 : -EAGAIN;
+}
+
+static int atctest_data(struct atctest *at, struct atctest_data *d, bool fill)
+{
+	u8 *bytes __free(kfree) = kmalloc(ATCTEST_PAGE_SIZE, GFP_KERNEL);
+	struct slot *s = NULL;
+	bool mapped;
+	u32 i;
+
+	if (!bytes)
+		return -ENOMEM;
+	if (d->len > ATCTEST_PAGE_SIZE)
+		return -EINVAL;
+	if (d->slot != ATCTEST_SLOT_BUF) {
+		s = atctest_slot(at, d->slot);
+		if (!s || !s->page)
+			return -EINVAL;
+	}
+	mapped = s && s->state == ATCTEST_MAPPED;
+
+	if (fill) {
+		for (i = 0; i < d->len; i++)
+			bytes[i] = atctest_pattern(d->seed, i);
+		if (!s)
+			memcpy_toio(at->bar + REG_BUF, bytes, d->len);
+		else
+			memcpy(page_address(s->page), bytes, d->len);
+		if (mapped)
+			dma_sync_single_for_device(&at->pdev->dev, s->iova,
+						   d->len, DMA_BIDIRECTIONAL);
+		return 0;
+	}
+
+	if (mapped)
+		dma_sync_single_for_cpu(&at->pdev->dev, s->iova, d->len,
+					DMA_BIDIRECTIONAL);
+	if (!s)
+		memcpy_fromio(bytes, at->bar + REG_BUF, d->len);
+	else
+		memcpy(bytes, page_address(s->page), d->len);
+	d->bad = 0;
+	d->first_bad = 0;
+	for (i = 0; i < d->len; i++) {
+		if (bytes[i] == atctest_pattern(d->seed, i))
+			continue;
+		if (!d->bad++)
+			d->first_bad = i;
+	}
+	return 0;
+}
+
+/*
+ * Keep the other CPUs from scheduling, so that no work item runs until the
+ * stale DMA was fired: what refuses it is then the fence, not the blocking
+ * that follows. They still take interrupts: the SMMU's may be theirs.
+ */
+struct others {
+	struct task_struct *task[NR_CPUS];
+	atomic_t held;
+};
+
+static int others_spin(void *data)
+{
+	struct others *o = data;
+
+	preempt_disable();
+	atomic_inc(&o->held);
+	while (!kthread_should_stop())
+		cpu_relax();
+	preempt_enable();
+	return 0;
+}
+
+static void others_release(struct others *o)
+{
+	int cpu;
+
+	for_each_possible_cpu(cpu)
+		if (o->task[cpu])
+			kthread_stop(o->task[cpu]);
+	kfree(o);
+}
+
+static struct others *others_hold(void)
+{
+	struct others *o = kzalloc(sizeof(*o), GFP_KERNEL);
+	int cpu, wanted = 0;
+
+	if (!o)
+		return ERR_PTR(-ENOMEM);
+	for_each_online_cpu(cpu) {
+		struct task_struct *t;
+
+		if (cpu == raw_smp_processor_id())
+			continue;
+		t = kthread_create_on_cpu(others_spin, o, cpu, "atctest/%u");
+		if (IS_ERR(t)) {
+			others_release(o);
+			return ERR_CAST(t);
+		}
+		o->task[cpu] = t;
+		wanted++;
+	}
+	for_each_possible_cpu(cpu)
+		if (o->task[cpu])
+			wake_up_process(o->task[cpu]);
+	while (atomic_read(&o->held) < wanted)
+		usleep_range(100, 200);
+	return o;
+}
+
+/* The caller holds the locks of @at and of @target. */
+static int atctest_unmap(struct atctest *at, struct atctest *target,
+			 struct atctest_unmap *u)
+{
+	struct slot *s = atctest_slot(at, u->slot);
+	struct others *o = NULL;
+
+	if (!s || s->state != ATCTEST_MAPPED)
+		return -EINVAL;
+
+	migrate_disable();
+	if (u->flags & ATCTEST_UNMAP_ALONE) {
+		o = others_hold();
+		if (IS_ERR(o)) {
+			migrate_enable();
+			return PTR_ERR(o);
+		}
+	}
+
+	preempt_disable();
+	u->start = atctest_now();
+	slot_dma_unmap(at, s);
+	u->end = atctest_now();
+	if (u->flags & ATCTEST_UNMAP_FIRE) {
+		u->fire.iova = s->iova;
+		atctest_run(target, &u->fire);
+	}
+	preempt_enable();
+
+	if (o)
+		others_release(o);
+	migrate_enable();
+	return 0;
+}
+
+/* The file */
+
+static int atctest_open(struct inode *inode, struct file *file)
+{
+	struct atctest *at = container_of(file->private_data, struct atctest,
+					  misc);
+
+	kref_get(&at->kref);
+	file->private_data = at;
+	return 0;
+}
+
+static int atctest_close(struct inode *inode, struct file *file)
+{
+	struct atctest *at = file->private_data;
+
+	kref_put(&at->kref, atctest_release_kref);
+	return 0;
+}
+
+static void atctest_info(struct atctest *at, struct atctest_info *info)
+{
+	memset(info, 0, sizeof(*info));
+	strscpy(info->bdf, pci_name(at->pdev));
+	info->index = at->index;
+#ifdef CONFIG_PCI_ATS
+	info->ats_enabled = at->pdev->ats_enabled;
+#endif
+	info->error_state = at->pdev->error_state;
+	info->irqs = atomic_read(&at->irqs);
+	info->error_detected = atomic_read(&at->error_detected);
+	info->slot_reset = atomic_read(&at->slot_reset);
+	info->resumed = atomic_read(&at->resumed);
+	info->has_handlers = at->has_handlers;
+}
+
+static int atctest_slot_ioctl(struct atctest *at, unsigned int cmd,
+			      struct atctest_slot *arg)
+{
+	struct slot *s = atctest_slot(at, arg->slot);
+	int ret = 0;
+
+	if (!s)
+		return -EINVAL;
+	switch (cmd) {
+	case ATCTEST_MAP:
+		ret = slot_map(at, s);
+		break;
+	case ATCTEST_HANDOVER:
+		ret = slot_handover(s);
+		break;
+	case ATCTEST_FREE:
+		slot_free(at, s);
+		break;
+	}
+	slot_report(s, arg);
+	return ret;
+}
+
+static int atctest_raise_irq(struct atctest *at)
+{
+	reinit_completion(&at->irq_done);
+	writel(1, at->bar + REG_IRQ);
+	return wait_for_completion_timeout(&at->irq_done, HZ) ? 0 : -ETIMEDOUT;
+}
+
+/*
+ * Configure a function that came back after its reset had been given up, as
+ * its administrator would: the state that the driver saved when it was bound.
+ */
+static int atctest_restore(struct atctest *at)
+{
+	int ret = pci_load_saved_state(at->pdev, at->saved);
+
+	if (ret)
+		return ret;
+	pci_restore_state(at->pdev);
+	pci_set_master(at->pdev);
+	return 0;
+}
+
+union atctest_arg {
+	struct atctest_info info;
+	struct atctest_slot slot;
+	struct atctest_unmap unmap;
+	struct atctest_cmd cmd;
+	struct atctest_data data;
+	u32 mark;
+};
+
+static int atctest_dispatch(struct atctest *at, struct atctest *target,
+			    unsigned int cmd, union atctest_arg *arg)
+{
+	switch (cmd) {
+	case ATCTEST_INFO:
+		atctest_info(at, &arg->info);
+		return 0;
+	case ATCTEST_MAP:
+	case ATCTEST_HANDOVER:
+	case ATCTEST_FREE:
+	case ATCTEST_QUERY:
+		return atctest_slot_ioctl(at, cmd, &arg->slot);
+	case ATCTEST_UNMAP:
+		return atctest_unmap(at, target, &arg->unmap);
+	case ATCTEST_CMD:
+		atctest_run(at, &arg->cmd);
+		return 0;
+	case ATCTEST_FILL:
+	case ATCTEST_CHECK:
+		return atctest_data(at, &arg->data, cmd == ATCTEST_FILL);
+	case ATCTEST_MARK:
+		writel(arg->mark, at->bar + REG_MARK);
+		return 0;
+	case ATCTEST_IRQ:
+		return atctest_raise_irq(at);
+	case ATCTEST_RESTORE:
+		return atctest_restore(at);
+	}
+	return -ENOTTY;
+}
+
+static long atctest_ioctl(struct file *file, unsigned int cmd,
+			  unsigned long user)
+{
+	struct atctest *at = file->private_data, *target = at, *first = at;
+	union atctest_arg arg = {};
+	CLASS(fd, fire)(-1);
+	int ret;
+
+	if (_IOC_TYPE(cmd) != 'A' || _IOC_SIZE(cmd) > sizeof(arg))
+		return -ENOTTY;
+	if ((_IOC_DIR(cmd) & _IOC_WRITE) &&
+	    copy_from_user(&arg, (void __user *)user, _IOC_SIZE(cmd)))
+		return -EFAULT;
+
+	if (cmd == ATCTEST_UNMAP && arg.unmap.fire_fd >= 0) {
+		fire = fdget(arg.unmap.fire_fd);
+		if (fd_empty(fire) || fd_file(fire)->f_op != &atctest_fops)
+			return -EBADF;
+		target = fd_file(fire)->private_data;
+	}
+
+	if (target->index < at->index)
+		first = target;
+	mutex_lock(&first->lock);
+	if (target != at)
+		mutex_lock_nested(first == at ? &target->lock : &at->lock,
+				  SINGLE_DEPTH_NESTING);
+	if (at->pdev && target->pdev)
+		ret = atctest_dispatch(at, target, cmd, &arg);
+	else
+		ret = -ENODEV;
+	if (target != at)
+		mutex_unlock(&target->lock);
+	mutex_unlock(&at->lock);
+
+	if (!ret && (_IOC_DIR(cmd) & _IOC_READ) &&
+	    copy_to_user((void __user *)user, &arg, _IOC_SIZE(cmd)))
+		return -EFAULT;
+	return ret;
+}
+
+static const struct file_operations atctest_fops = {
+	.owner = THIS_MODULE,
+	.open = atctest_open,
+	.release = atctest_close,
+	.unlocked_ioctl = atctest_ioctl,
+};
+
+/* The PCI driver */
+
+static bool atctest_wants_handlers(struct pci_dev *pdev)
+{
+	const char *at = strstr(handlers, pci_name(pdev));
+
+	return !strcmp(handlers, "all") || at;
+}
+
+static void atctest_irq_setup(struct atctest *at)
+{
+	struct pci_dev *pdev = at->pdev;
+
+	if (pci_alloc_irq_vectors(pdev, 1, 1, PCI_IRQ_MSI | PCI_IRQ_MSIX) < 1) {
+		pci_info(pdev, "no MSI, goes on without\n");
+		return;
+	}
+	if (request_irq(pci_irq_vector(pdev, 0), atctest_irq, 0, at->name, at))
+		pci_free_irq_vectors(pdev);
+}
+
+static void atctest_irq_teardown(struct atctest *at)
+{
+	if (!at->pdev->msi_enabled && !at->pdev->msix_enabled)
+		return;
+	free_irq(pci_irq_vector(at->pdev, 0), at);
+	pci_free_irq_vectors(at->pdev);
+}
+
+static int atctest_probe_one(struct pci_dev *pdev, bool has_handlers)
+{
+	struct atctest *at;
+	int ret;
+
+	if (atctest_wants_handlers(pdev) != has_handlers)
+		return -ENODEV;
+
+	at = kzalloc(sizeof(*at), GFP_KERNEL);
+	if (!at)
+		return -ENOMEM;
+	kref_init(&at->kref);
+	mutex_init(&at->lock);
+	init_completion(&at->irq_done);
+	at->pdev = pdev;
+	at->has_handlers = has_handlers;
+
+	ret = pci_enable_device_mem(pdev);
+	if (ret)
+		goto err_put;
+	ret = dma_set_mask_and_coherent(&pdev->dev, DMA_BIT_MASK(64));
+	if (ret)
+		goto err_disable;
+	at->bar = pci_ioremap_bar(pdev, 0);
+	if (!at->bar) {
+		ret = -ENOMEM;
+		goto err_disable;
+	}
+	if (readl(at->bar + REG_ID) != ATCTEST_ID) {
+		ret = -ENODEV;
+		goto err_unmap;
+	}
+	pci_set_master(pdev);
+
+	ret = ida_alloc(&atctest_ida, GFP_KERNEL);
+	if (ret < 0)
+		goto err_unmap;
+	at->index = ret;
+	snprintf(at->name, sizeof(at->name), "atctest%u", at->index);
+	atctest_irq_setup(at);
+
+	pci_save_state(pdev);
+	at->saved = pci_store_saved_state(pdev);
+	if (!at->saved) {
+		ret = -ENOMEM;
+		goto err_ida;
+	}
+
+	at->misc.minor = MISC_DYNAMIC_MINOR;
+	at->misc.name = at->name;
+	at->misc.fops = &atctest_fops;
+	pci_set_drvdata(pdev, at);
+	ret = misc_register(&at->misc);
+	if (ret)
+		goto err_ida;
+	return 0;
+
+err_ida:
+	atctest_irq_teardown(at);
+	ida_free(&atctest_ida, at->index);
+err_unmap:
+	iounmap(at->bar);
+err_disable:
+	pci_disable_device(pdev);
+err_put:
+	kref_put(&at->kref, atctest_release_kref);
+	return ret;
+}
+
+static void atctest_remove(struct pci_dev *pdev)
+{
+	struct atctest *at = pci_get_drvdata(pdev);
+	int i;
+
+	misc_deregister(&at->misc);
+	mutex_lock(&at->lock);
+	for (i = 0; i < ATCTEST_SLOTS; i++)
+		slot_free(at, &at->slots[i]);
+	atctest_irq_teardown(at);
+	pci_clear_master(pdev);
+	iounmap(at->bar);
+	pci_disable_device(pdev);
+	ida_free(&atctest_ida, at->index);
+	at->pdev = NULL;
+	mutex_unlock(&at->lock);
+	kref_put(&at->kref, atctest_release_kref);
+}
+
+static pci_ers_result_t atctest_error_detected(struct pci_dev *pdev,
+					       pci_channel_state_t state)
+{
+	struct atctest *at = pci_get_drvdata(pdev);
+
+	atomic_inc(&at->error_detected);
+	pci_info(pdev, "error_detected, state %u\n", state);
+	if (!strcmp(handlers_answer, "disconnect"))
+		return PCI_ERS_RESULT_DISCONNECT;
+	if (!strcmp(handlers_answer, "recovered"))
+		return PCI_ERS_RESULT_RECOVERED;
+	return PCI_ERS_RESULT_NEED_RESET;
+}
+
+static pci_ers_result_t atctest_slot_reset(struct pci_dev *pdev)
+{
+	struct atctest *at = pci_get_drvdata(pdev);
+
+	atomic_inc(&at->slot_reset);
+	pci_info(pdev, "slot_reset\n");
+	return atctest_restore(at) ? PCI_ERS_RESULT_DISCONNECT :
+				     PCI_ERS_RESULT_RECOVERED;
+}
+
+static void atctest_resume(struct pci_dev *pdev)
+{
+	struct atctest *at = pci_get_drvdata(pdev);
+
+	atomic_inc(&at->resumed);
+	pci_info(pdev, "resume\n");
+}
+
+static const struct pci_error_handlers atctest_handlers = {
+	.error_detected = atctest_error_detected,
+	.slot_reset = atctest_slot_reset,
+	.resume = atctest_resume,
+};
+
+static const struct pci_device_id atctest_ids[] = {
+	{ PCI_DEVICE(ATCTEST_VENDOR, ATCTEST_DEVICE) },
+	{}
+};
+MODULE_DEVICE_TABLE(pci, atctest_ids);
+
+static int atctest_probe(struct pci_dev *pdev, const struct pci_device_id *id)
+{
+	return atctest_probe_one(pdev, false);
+}
+
+static int atctest_probe_eh(struct pci_dev *pdev,
+			    const struct pci_device_id *id)
+{
+	return atctest_probe_one(pdev, true);
+}
+
+/* Error handlers belong to the driver, not to a function: hence two drivers. */
+static struct pci_driver atctest_driver = {
+	.name = "atctest",
+	.id_table = atctest_ids,
+	.probe = atctest_probe,
+	.remove = atctest_remove,
+};
+
+static struct pci_driver atctest_driver_eh = {
+	.name = "atctest-eh",
+	.id_table = atctest_ids,
+	.probe = atctest_probe_eh,
+	.remove = atctest_remove,
+	.err_handler = &atctest_handlers,
+};
+
+static int __init atctest_init(void)
+{
+	int ret = pci_register_driver(&atctest_driver_eh);
+
+	if (ret)
+		return ret;
+	ret = pci_register_driver(&atctest_driver);
+	if (ret)
+		pci_unregister_driver(&atctest_driver_eh);
+	return ret;
+}
+
+static void __exit atctest_exit(void)
+{
+	pci_unregister_driver(&atctest_driver);
+	pci_unregister_driver(&atctest_driver_eh);
+}
+
+module_init(atctest_init);
+module_exit(atctest_exit);
+MODULE_DESCRIPTION("Test driver of an emulated PCI endpoint with an ATC");
+MODULE_LICENSE("GPL");

@@ -1,0 +1,122 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * ioctl interface of atctest.ko, the driver of the bench's "atc-endpoint".
+ *
+ * Each PCI function is /dev/atctest<N>, N counting in the order of enumeration.
+ * A function owns ATCTEST_SLOTS slots; a slot is one page and what became of
+ * it. Slots belong to the function, not to the open file: a shell can map in
+ * one command and unmap in the next.
+ */
+#ifndef ATCTEST_H
+#define ATCTEST_H
+
+#include <linux/ioctl.h>
+#include <linux/types.h>
+
+#define ATCTEST_SLOTS		256
+#define ATCTEST_PAGE_SIZE	4096
+#define ATCTEST_SLOT_BUF	0xffffffffU	/* the endpoint's own buffer */
+
+/* CMD register of the endpoint */
+#define ATC_CMD_READ		1		/* memory -> buffer */
+#define ATC_CMD_WRITE		2		/* buffer -> memory */
+#define ATC_CMD_PREFETCH	3		/* ask for a translation */
+#define ATC_CMD_UNTRANSLATED	0x100		/* bypass the ATC */
+#define ATC_CMD_HIT_ONLY	0x200		/* what a stale device does */
+#define ATC_CMD_NO_WRITE	0x400		/* no write permission wanted */
+
+/* RESULT register */
+#define ATC_OK			0
+#define ATC_REFUSED		1	/* the access was aborted */
+#define ATC_NO_TRANSLATION	2	/* the ATS request was refused */
+#define ATC_NO_PERMISSION	3
+#define ATC_NO_ENTRY		4	/* HIT_ONLY and nothing cached */
+#define ATC_BAD			0xff
+#define ATC_GONE		0xffffffffU	/* the function does not answer */
+
+/* FLAGS register */
+#define ATC_WAS_TRANSLATED	0x1
+#define ATC_WAS_HIT		0x2
+
+enum atctest_slot_state {
+	ATCTEST_EMPTY,
+	ATCTEST_MAPPED,		/* the device may use the page */
+	ATCTEST_UNMAPPED,	/* flushed, the driver still holds the page */
+	ATCTEST_VICTIM,		/* given back, and somebody else's by now */
+};
+
+struct atctest_info {
+	char bdf[16];
+	__u32 index;
+	__u32 ats_enabled;	/* pdev->ats_enabled */
+	__u32 error_state;	/* pdev->error_state, pci_channel_state_t */
+	__u32 irqs;		/* MSIs seen */
+	/* calls of the error handlers, always 0 without them */
+	__u32 error_detected;
+	__u32 slot_reset;
+	__u32 resumed;
+	__u32 has_handlers;
+};
+
+struct atctest_slot {
+	__u32 slot;
+	__u32 state;		/* out */
+	__u64 iova;		/* out */
+	__u64 phys;		/* out */
+};
+
+struct atctest_cmd {
+	__u64 iova;
+	__u32 len;
+	__u32 cmd;
+	__u32 result;		/* out, from here on */
+	__u32 flags;
+	__u32 entries;
+	__u32 pad;
+	__u64 pa;
+	__u64 start;		/* CNTVCT */
+	__u64 end;
+};
+
+#define ATCTEST_UNMAP_FIRE	0x1	/* run @fire right after the flush */
+#define ATCTEST_UNMAP_ALONE	0x2	/* no other CPU schedules meanwhile */
+
+struct atctest_unmap {
+	__u32 slot;
+	__u32 flags;
+	__s32 fire_fd;		/* the function that fires; -1: this one */
+	__u32 pad;
+	struct atctest_cmd fire;	/* iova is set by the driver */
+	__u64 start;		/* out, CNTVCT around dma_unmap_page() */
+	__u64 end;
+};
+
+/* The byte at offset i of pattern @seed, see atctest_pattern() */
+struct atctest_data {
+	__u32 slot;		/* or ATCTEST_SLOT_BUF */
+	__u32 len;
+	__u32 seed;
+	__u32 bad;		/* out of CHECK: bytes that differ */
+	__u32 first_bad;
+	__u32 pad;
+};
+
+#define ATCTEST_INFO		_IOR('A', 0, struct atctest_info)
+#define ATCTEST_MAP		_IOWR('A', 1, struct atctest_slot)
+#define ATCTEST_UNMAP		_IOWR('A', 2, struct atctest_unmap)
+#define ATCTEST_HANDOVER	_IOWR('A', 3, struct atctest_slot)
+#define ATCTEST_FREE		_IOWR('A', 4, struct atctest_slot)
+#define ATCTEST_QUERY		_IOWR('A', 5, struct atctest_slot)
+#define ATCTEST_CMD		_IOWR('A', 6, struct atctest_cmd)
+#define ATCTEST_FILL		_IOWR('A', 7, struct atctest_data)
+#define ATCTEST_CHECK		_IOWR('A', 8, struct atctest_data)
+#define ATCTEST_MARK		_IOW('A', 9, __u32)
+#define ATCTEST_IRQ		_IO('A', 10)
+#define ATCTEST_RESTORE		_IO('A', 11)
+
+static inline __u8 atctest_pattern(__u32 seed, __u32 i)
+{
+	return seed * 0x9d + i * 7 + (i >> 8);
+}
+
+#endif /* ATCTEST_H */

@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* One function of the bench's endpoint as a program sees it. */
+#ifndef ENDPOINT_H
+#define ENDPOINT_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "atctest.h"
+
+struct ep {
+	int fd;
+	int index;
+	char bdf[16];
+	uint16_t sid;		/* StreamID: the machine maps them 1:1 */
+	char qom[64];		/* path of the model */
+};
+
+/* Is there a function @index? */
+bool ep_exists(int index);
+/* Everything below ends the program if the driver says no. */
+void ep_open(struct ep *ep, int index);
+struct atctest_info ep_info(struct ep *ep);
+struct atctest_slot ep_map(struct ep *ep, int slot);
+struct atctest_slot ep_query(struct ep *ep, int slot);
+void ep_free(struct ep *ep, int slot);
+/* Unmap; if @fire is not NULL, @target runs it right after the flush. */
+struct atctest_unmap ep_unmap(struct ep *ep, int slot, bool alone,
+			      struct ep *target, const struct atctest_cmd *fire);
+/* Give an unmapped page to its next owner: did it get the same frame? */
+bool ep_handover(struct ep *ep, int slot);
+struct atctest_cmd ep_cmd(struct ep *ep, uint32_t cmd, uint64_t iova,
+			  uint32_t len);
+void ep_fill(struct ep *ep, uint32_t slot, uint32_t seed, uint32_t len);
+/* How many bytes differ from the pattern? */
+uint32_t ep_check(struct ep *ep, uint32_t slot, uint32_t seed, uint32_t len);
+void ep_mark(struct ep *ep, uint32_t value);
+/* Raise an interrupt; did it arrive? */
+bool ep_irq(struct ep *ep);
+void ep_restore(struct ep *ep);
+/* ATS_CTRL.E as config space has it */
+bool ep_ats_enabled(struct ep *ep);
+/* Write a sysfs attribute; the errno of the attempt */
+int ep_sysfs(struct ep *ep, const char *attribute, const char *text);
+
+#endif /* ENDPOINT_H */

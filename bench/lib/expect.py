@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Expectations that scenarios share. See the guarantees in doc/architecture.md."""
+
+from .scenario import Check
+from .splat import Allow
+
+# Nothing of what was unmapped may be reached, whatever else happens.
+NO_STALE_WRITE = [
+    Check("stale_writes_landed", "==", 0, "a write landed in a page that was unmapped"),
+    Check("victim_bytes_changed", "==", 0, "the next owner's page was corrupted"),
+    Check("stale_writes_other", "==", 0, "a stale write was not even tried"),
+]
+
+NO_INNOCENT = [
+    Check("innocents_fenced", "==", 0, "a healthy function was fenced"),
+    Check("innocent_errors", "==", 0, "DMA of a healthy function failed"),
+    Check("siblings_stale", "==", 0, "a healthy function kept a translation"),
+]
+
+# The first stale write meets the fence itself, not what follows later.
+FENCED = [
+    Check("stale_writes_refused", ">=", 1, "nothing refused the stale writes"),
+    Check("refused_by", "==", "eats", "what refused the first stale write is not EATS = 0"),
+    Check("fenced", "==", True, "EATS = 0 was never confirmed"),
+    Check("blocked", "==", True, "the function was not blocked"),
+    Check("says_fenced", "==", 1, "the driver must say once that it fenced the function"),
+    Check("says_quarantined", "==", 1, "the core must say once that it blocked it"),
+    Check("log_lines", "<=", 4, "the log floods"),
+]
+
+RECOVERED = [
+    Check("recovered", "==", True, "the reset did not bring ATS back"),
+    Check("dma_ok_after_recovery", "==", True, "DMA does not work after the reset"),
+    Check("says_recovered", "==", 1, "the core must say once that it is back"),
+]
+
+NOBODY_FENCED = [
+    Check("fenced", "==", False, "a function that had answered was fenced"),
+    Check("blocked", "==", False, "a function that had answered was blocked"),
+    Check("in_service", "==", True, "the function is out of service"),
+    Check("says_fenced", "==", 0, "the driver accused a function that had answered"),
+    Check("log_lines", "<=", 4, "the log floods"),
+]
+
+# How the base fails: it reports success, and the device still has the page.
+BASE_CORRUPTS = [
+    Check("stale_writes_landed", ">=", 1, "a stale write lands on the base"),
+    Check("victim_bytes_changed", ">=", 1, "the next owner's page is corrupted on the base"),
+]
+
+BASE_ERROR_PER_UNMAP = [
+    Check("cmdq_errors", ">=", 6, "each unmap raises an error of its own on the base"),
+]
+
+BASE_ALLOWS = [
+    Allow(r"CMDQ error|unexpected global error|CMD_SYNC timeout"
+          r"|stall|soft lockup|hogged CPU|blocked for more than",
+          "the base reports each timeout, and polls with interrupts off while it lasts"),
+]
+
+PATCHED_ALLOWS = [
+    Allow(r"ATC invalidation timeout", "the one line that says that a function was fenced"),
+]
+
+
+def cmdq_errors(at_most):
+    """S3: the errors of one incident are bounded."""
+    return [Check("cmdq_errors", "<=", at_most, "command queue errors beyond the bound"),
+            Check("cmdq_errors", ">=", 1, "the fault did not show at all")]

@@ -1,0 +1,289 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The commands that run something: run, test, kunit, scenarios, shell."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import unittest
+from concurrent.futures import ThreadPoolExecutor
+
+from . import archive, build, guest, ktap, paths, scenario, series, splat, ui
+
+PLAN = paths.BENCH / "plan"
+KERNELS = ("base", "patched")
+# what kunit.py takes as --kunitconfig, in the kernel tree
+KUNIT = ["drivers/iommu/arm/arm-smmu-v3/.kunitconfig", "drivers/iommu/.kunitconfig"]
+
+
+class Results:
+    """Named results, and the closing line."""
+
+    def __init__(self):
+        self.all = {}
+
+    def add(self, name, why=None, skipped=False):
+        """@why is None for a pass, else the reason in one line."""
+        if name in self.all:
+            why = why or "reported twice"
+        self.all[name] = "skip" if skipped and not why else why
+        if why or skipped:
+            ui.note(f"{'SKIP' if skipped and not why else 'FAIL'}  {name}"
+                    + (f": {why}" if why else ""))
+
+    def close(self, planned=None):
+        """Compare with the stored plan, print the closing line, exit code."""
+        for name in planned or ():
+            if name not in self.all:
+                self.add(name, "planned, but it did not run")
+        unknown = [n for n in self.all if planned is not None and n not in planned]
+        for name in unknown:
+            self.all[name] = self.all[name] or "not in bench/plan: add it there"
+            ui.note(f"FAIL  {name}: {self.all[name]}")
+        skipped = sum(why == "skip" for why in self.all.values())
+        passed = sum(why is None for why in self.all.values())
+        failed = len(self.all) - passed - skipped
+        ui.say(f"{passed} passed, {failed} failed"
+               + (f", {skipped} skipped" if skipped else ""))
+        return 1 if failed or not passed else 0
+
+
+def kernels(which=KERNELS):
+    """{which: {image, module, tree, text}}, built if need be; and QEMU's."""
+    emulator, qemu_tree = build.qemu()
+    found = {}
+    for name in which:
+        commit, text = (series.base(), "the base") if name == "base" \
+            else series.subject()
+        image, module = build.kernel(name, commit)
+        found[name] = {"image": image, "module": module, "commit": commit, "text": text,
+                       "tree": series.git("rev-parse", f"{commit}^{{tree}}")}
+    if "patched" in found:
+        ui.note(f"patched kernel: {found['patched']['text']}")
+    return found, emulator, qemu_tree
+
+
+def _programs():
+    try:
+        return guest.build_programs(paths.OUT / "guest")
+    except RuntimeError as err:
+        raise ui.Stop(str(err)) from err
+
+
+def _one(name, which, kernel, emulator, programs, outdir):
+    return scenario.run(name, which=which, image=kernel["image"],
+                        module=kernel["module"], qemu=emulator, programs=programs,
+                        outdir=outdir, progress=lambda line: None)
+
+
+# --- make run -----------------------------------------------------------
+
+def run():
+    """The main job: one silent function, on the base and on the patched kernel."""
+    found, emulator, qemu_tree = kernels()
+    outdir = paths.OUT / "run"
+    outdir.mkdir(parents=True, exist_ok=True)
+    programs, report, bad = _programs(), {}, []
+    for which in KERNELS:
+        ui.note(f"boot the {which} kernel: a device falls silent")
+        result = _one("one-silent", which, found[which], emulator, programs,
+                      outdir / which)
+        report[which] = result["fields"]
+        report[which]["timeline"] = result["timeline"]
+        bad += [f"{which}: {why}" for why in result["fails"]]
+    report["versions"] = {
+        "base_tree": found["base"]["tree"], "patched_tree": found["patched"]["tree"],
+        "patched_from": found["patched"]["text"], "qemu_tree": qemu_tree,
+        "kernel": os.environ.get("LINUX") or paths.pins("linux")["version"],
+        "qemu": os.environ.get("QEMU") or paths.pins("qemu")["version"]}
+    file = outdir / "report.json"
+    part = file.with_suffix(".part")
+    part.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    part.rename(file)
+    for which in KERNELS:
+        ui.say(f"\nTimeline, {which} kernel (ms of virtual time since the silence)")
+        for line in story(report[which]["timeline"]):
+            ui.say("  " + line)
+    ui.say()
+    for line in table(report):
+        ui.say(line)
+    ui.say(f"\nreport: {ui.shown(file)}   consoles and timelines: {ui.shown(outdir)}")
+    for why in bad:
+        ui.say(f"FAIL  {why}")
+    return 1 if bad else 0
+
+
+ROWS = [
+    ("ATS on before the fault", "ats_on_before"),
+    ("stale writes that landed", "stale_writes_landed"),
+    ("stale writes that were refused", "stale_writes_refused"),
+    ("somebody else's page", "victim"),
+    ("command queue errors", "cmdq_errors"),
+    ("log lines", "log_lines"),
+    ("CERROR to confirmed EATS = 0", "fence_us"),
+    ("innocents fenced", "innocents_fenced"),
+    ("blocked by the IOMMU core", "blocked"),
+    ("recovered by a reset", "recovered"),
+    ("DMA verified after recovery", "dma_ok_after_recovery"),
+]
+
+
+def table(report):
+    """The side-by-side table, as lines."""
+    def text(key, value):
+        if value is None:
+            return "never" if key == "fence_us" else "-"
+        if isinstance(value, bool):
+            return "yes" if value else "no"
+        return f"{value} us" if key == "fence_us" else str(value)
+
+    lines = [f"{'':32}{'base':>16}{'patched':>16}", "-" * 64]
+    for label, key in ROWS:
+        cells = [text(key, report[which].get(key)) for which in KERNELS]
+        lines.append(f"{label:32}{cells[0]:>16}{cells[1]:>16}")
+    return lines
+
+
+def story(timeline):
+    """The timeline as lines: ms, who, what; neighbours that repeat are folded."""
+    lines = []
+    for step in timeline:
+        times = f" ({step['times']} times)" if "times" in step else ""
+        lines.append(f"{step['us'] / 1000:12.3f}  {step['who']:7} "
+                     f"{step['what']}{times}")
+    return lines
+
+
+def _summary(fields):
+    return ", ".join(f"{key.replace('_', ' ')} {fields.get(key)}" for key in (
+        "stale_writes_landed", "stale_writes_refused", "cmdq_errors", "log_lines"))
+
+
+# --- make scenarios ------------------------------------------------------
+
+def scenarios(only=None, results=None):
+    """Every scenario on both kernels, two machines at a time."""
+    names = scenario.names()
+    if only and only not in names:
+        raise ui.Stop(f"no scenario {only}: there are {', '.join(names)}")
+    names = [only] if only else names
+    found, emulator, _ = kernels()
+    outdir = paths.OUT / "scenarios"
+    own = results is None
+    results = results or Results()
+    programs = _programs()
+
+    def work(job):
+        name, which = job
+        ui.note(f"scenario {name} on the {which} kernel")
+        return job, _one(name, which, found[which], emulator, programs,
+                         outdir / f"{name}-{which}")
+
+    jobs = [(name, which) for name in names for which in KERNELS]
+    with ThreadPoolExecutor(max(1, int(paths.jobs()))) as pool:
+        for (name, which), result in pool.map(work, jobs):
+            results.add(f"scenario.{name}.{which}", "; ".join(result["fails"]) or None)
+            if result["ok"]:
+                ui.note(f"pass  scenario {name} on the {which} kernel: "
+                        + _summary(result["fields"]))
+    return results.close() if own else 0
+
+
+# --- make kunit -----------------------------------------------------------
+
+def kunit(only=None, results=None):
+    """The KUnit suites of the series, by kunit.py under QEMU, in one kernel."""
+    own = results is None
+    results = results or Results()
+    commit, text = series.subject()
+    ui.note(f"KUnit of {text}")
+    raw = build.kunit(commit, KUNIT, only)
+    log = [re.sub(r"^\[ *\d+\.\d+\] ", "", line) for line in
+           raw.read_text(encoding="utf-8", errors="replace").splitlines()]
+    ran = _ktap(results, "kunit", ktap.parse(log, loose=True))
+    problems = splat.scan("\n".join(log))
+    results.add("kunit.log-clean", "; ".join(problems[:3]) or None)
+    ui.note(f"KUnit: {ran} cases (log: {ui.shown(raw)})")
+    return results.close() if own else 0
+
+
+def _ktap(results, prefix, report):
+    """Add the leaves of a KTAP report, and one result for its form."""
+    count = 0
+    for name, point in report.leaves():
+        results.add(f"{prefix}.{name}", None if point.ok else point.reason or "not ok",
+                    point.skipped)
+        count += 1
+    results.add(f"{prefix}.complete", "; ".join(report.errors[:3]) or
+                (None if count else "no test ran"))
+    return count
+
+
+# --- make test -------------------------------------------------------------
+
+def harness(results):
+    """The tests of the harness itself."""
+    class Collect(unittest.TestResult):
+        """Each test by its name."""
+        def addSuccess(self, test):
+            results.add(f"harness.{test.id()}")
+
+        def addFailure(self, test, err):
+            results.add(f"harness.{test.id()}", str(err[1]).splitlines()[0])
+
+        addError = addFailure
+
+        def addSkip(self, test, reason):
+            results.add(f"harness.{test.id()}", skipped=True)
+
+    suite = unittest.TestLoader().discover(str(paths.BENCH / "tests"))
+    suite.run(Collect())
+
+
+def selftest(results):
+    """The self-test of the QEMU model."""
+    emulator, _ = build.qemu()
+    log = paths.LOGS / "qemu-selftest.ktap"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with open(log, "wb") as out:
+        subprocess.run([sys.executable, paths.BENCH / "qemu/selftest.py", "--qemu",
+                        str(emulator)], stdout=out, stderr=subprocess.STDOUT,
+                       stdin=subprocess.DEVNULL, check=False)
+    report = ktap.parse(log.read_text(encoding="utf-8",
+                                      errors="replace").splitlines())
+    ui.note(f"QEMU self-test: {_ktap(results, 'qemu', report)} cases")
+
+
+def test():
+    """Everything that CI runs."""
+    results = Results()
+    harness(results)
+    bad = series.round_trip()
+    results.add("series.export-changes-no-byte", ", ".join(bad) if bad else None)
+    selftest(results)
+    kunit(results=results)
+    scenarios(results=results)
+    if os.environ.get("PLAN") == "write":
+        PLAN.write_text("".join(f"{n}\n" for n in sorted(results.all)),
+                        encoding="utf-8")
+        ui.note(f"wrote {ui.shown(PLAN)}")
+    return results.close(PLAN.read_text(encoding="utf-8").split("\n")[:-1])
+
+
+# --- make shell --------------------------------------------------------------
+
+def shell(name, which):
+    """A guest shell in the machine of the scenario @name."""
+    if name not in scenario.names():
+        raise ui.Stop(f"no scenario {name}: there are {', '.join(scenario.names())}")
+    if which not in KERNELS:
+        raise ui.Stop(f"KERNEL={which}: base or patched")
+    found, emulator, _ = kernels((which,))
+    busybox = archive.busybox()
+    scenario.run(name, which=which, image=found[which]["image"],
+                 module=found[which]["module"], qemu=emulator, programs=_programs(),
+                 busybox=busybox, interactive=True, outdir=paths.OUT / "shell",
+                 qemu_extra=("-gdb", f"unix:{paths.OUT}/shell/gdb,server=on,wait=off"),
+                 progress=ui.say)
+    return 0

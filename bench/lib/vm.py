@@ -1,0 +1,266 @@
+# SPDX-License-Identifier: GPL-2.0
+"""
+One virtual machine: from its description to its end.
+
+A QEMU chardev that nobody reads stops the guest's clocks and looks like a
+kernel bug, so the console goes to a file and the verdict channel has a thread
+that always reads. A guest that hangs is killed by the clock on the wall, and
+QEMU is gone on every way out.
+"""
+
+import contextlib
+import json
+import os
+import shlex
+import shutil
+import socket
+import subprocess
+import tempfile
+import threading
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+VERDICT_PORT = "verdict"
+# A unix socket's path has about 100 bytes.
+_SOCKET_DIR = "/tmp"
+
+
+@dataclass
+class Machine:
+    """
+    @ports: a root port each, with the functions behind it; a function is a
+        dict of properties of atc-endpoint. In this order they are ep0, ep1
+        ... for QEMU and /dev/atctest0, 1 ... in the guest.
+    @smmu: properties of arm-smmuv3, @append: more of the kernel's command line
+    """
+    ports: list
+    smmu: dict = field(default_factory=dict)
+    smp: int = 2
+    memory: str = "512M"
+    cpu: str = "cortex-a76"
+    append: list = field(default_factory=list)
+    qemu_args: list = field(default_factory=list)
+
+    def arguments(self, timeline):
+        """The part of QEMU's command line that describes the machine."""
+        args = ["-M", "virt,iommu=smmuv3,gic-version=3", "-accel", "tcg,thread=multi",
+                "-cpu", self.cpu, "-smp", str(self.smp), "-m", self.memory]
+        for name, value in {"ats": "on", **self.smmu}.items():
+            args += ["-global", f"arm-smmuv3.{name}={value}"]
+        args += ["-object", f"atc-timeline,id=tl0,path={timeline}"]
+        index = 0
+        for port, functions in enumerate(self.ports):
+            args += ["-device", f"pcie-root-port,id=rp{port},bus=pcie.0,"
+                                f"addr={port + 1:#x},chassis={port + 1}"]
+            for number, properties in enumerate(functions):
+                words = [f"atc-endpoint,id=ep{index},bus=rp{port},addr=0.{number:x}"]
+                if number == 0 and len(functions) > 1:
+                    words.append("multifunction=on")
+                words += [f"{name}={value}" for name, value in properties.items()]
+                args += ["-device", ",".join(words)]
+                index += 1
+        return args + self.qemu_args
+
+
+class QmpError(Exception):
+    """QEMU refused a command."""
+
+
+class Qmp:
+    """A QMP client; may be used from several threads."""
+
+    def __init__(self, sock):
+        self._file = sock.makefile("rw", encoding="utf-8")
+        sock.close()  # the file keeps the connection
+        self._lock = threading.Lock()
+        json.loads(self._file.readline())
+        self.execute("qmp_capabilities")
+
+    def close(self):
+        """End the connection."""
+        with contextlib.suppress(OSError):
+            self._file.close()
+
+    def raw(self, command):
+        """Run @command (a dict); the answer as QEMU gives it."""
+        with self._lock:
+            self._file.write(json.dumps(command) + "\n")
+            self._file.flush()
+            while True:
+                line = self._file.readline()
+                if not line:
+                    raise QmpError("QEMU is gone")
+                answer = json.loads(line)
+                if "event" not in answer:
+                    return answer
+
+    def execute(self, command, **arguments):
+        """Run one command; what it returns."""
+        answer = self.raw({"execute": command, "arguments": arguments})
+        if "error" in answer:
+            raise QmpError(f"{command}: {answer['error'].get('desc')}")
+        return answer["return"]
+
+    def find(self, typename, path="/machine"):
+        """The QOM path of the first object of @typename."""
+        for item in self.execute("qom-list", path=path):
+            if item["type"] == f"child<{typename}>":
+                return f"{path}/{item['name']}"
+        for item in self.execute("qom-list", path=path):
+            if item["type"] in ("child<container>", "child<virt-machine>"):
+                found = self.find(typename, f"{path}/{item['name']}")
+                if found:
+                    return found
+        return None
+
+
+class VM:
+    """
+    A context manager. @on_line gets each line of the verdict channel that is
+    not a QMP command. After wait(), @problem says what went wrong with the
+    machine itself, if anything.
+    """
+
+    def __init__(self, machine, *, qemu, image, initrd, append, outdir, on_line,
+                 timeout_s, interactive=False, extra=()):
+        self.outdir = Path(outdir)
+        self.outdir.mkdir(parents=True, exist_ok=True)
+        self.console = self.outdir / "console.log"
+        self.timeline = self.outdir / "timeline.jsonl"
+        self.problem = None
+        self.timeout_s = timeout_s
+        self._interactive = interactive
+        self._on_line = on_line
+        self._proc = self._thread = self._verdict = None
+        self._smmu = None
+        self._sockets = Path(tempfile.mkdtemp(prefix="atc-", dir=_SOCKET_DIR))
+        self.qmp_path = self._sockets / "qmp"
+        self.qmp = None
+        serial = ["-serial", "mon:stdio"] if interactive else \
+            ["-chardev", f"file,id=con,path={self.console}", "-serial", "chardev:con"]
+        self.command = [
+            str(qemu), "-nodefaults", "-nographic", "-no-reboot",
+            *machine.arguments(self.timeline),
+            "-qmp", f"unix:{self.qmp_path},server=on,wait=off", *serial,
+            "-device", "virtio-serial-device",
+            "-chardev", f"socket,id=v,path={self._sockets}/v,server=on,wait=off",
+            "-device", f"virtserialport,chardev=v,name={VERDICT_PORT}",
+            "-kernel", str(image), "-initrd", str(initrd), "-append",
+            " ".join(["console=ttyAMA0", "panic=-1", *machine.append, *append]),
+            *extra]
+
+    def shell_command(self):
+        """The command line, ready to paste."""
+        return f"mkdir -p {self._sockets} && {shlex.join(self.command)}"
+
+    def __enter__(self):
+        for path in (self.console, self.timeline):
+            path.unlink(missing_ok=True)
+        script = self.outdir / "qemu.sh"
+        script.write_text(f"#!/bin/sh\n{self.shell_command()}\n", encoding="utf-8")
+        script.chmod(0o755)
+        try:
+            self._start()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+    def _start(self):
+        # Should this process die without a chance to clean up, so does QEMU.
+        command = self.command + ["-run-with", "exit-with-parent=on"]
+        if self._interactive:
+            self._proc = subprocess.Popen(command)
+        else:
+            with open(self.outdir / "qemu.log", "wb") as log:
+                self._proc = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log,
+                                              stderr=subprocess.STDOUT,
+                                              start_new_session=True)
+        self._deadline = time.monotonic() + self.timeout_s if self.timeout_s else None
+        self._verdict = self._connect(self._sockets / "v")
+        qmp = self._connect(self.qmp_path)
+        if self._verdict and qmp:
+            self.qmp = Qmp(qmp)
+            self._thread = threading.Thread(target=self._drain, daemon=True)
+            self._thread.start()
+
+    def _connect(self, path):
+        sock = socket.socket(socket.AF_UNIX)
+        end = time.monotonic() + 30
+        while self._proc.poll() is None and time.monotonic() < end:
+            try:
+                sock.connect(str(path))
+                return sock
+            except OSError:
+                time.sleep(0.02)
+        sock.close()
+        return None
+
+    def _drain(self):
+        with self._verdict.makefile("rb") as stream:
+            try:
+                for raw in stream:
+                    self._line(raw.decode("utf-8", "replace").rstrip("\r\n"))
+            except OSError:
+                pass
+
+    def _line(self, line):
+        if line.startswith("@qmp "):
+            self._verdict.sendall(self._answer(line[5:]).encode() + b"\n")
+            return
+        try:
+            self._on_line(line)
+        except Exception as err:  # the thread must go on reading
+            self.problem = self.problem or f"verdict channel: {line[:80]}: {err}"
+
+    def _answer(self, text):
+        """Run the guest's QMP command; "@smmu" as a path is the SMMU."""
+        try:
+            command = json.loads(text)
+            arguments = command.get("arguments", {})
+            if arguments.get("path") == "@smmu":
+                self._smmu = self._smmu or self.qmp.find("arm-smmuv3")
+                arguments["path"] = self._smmu
+            return json.dumps(self.qmp.raw(command))
+        except (ValueError, QmpError) as err:
+            return json.dumps({"error": {"desc": str(err)}})
+
+    def wait(self):
+        """Wait for the machine's end, which is the guest's power-off, or end it."""
+        while self._proc.poll() is None:
+            if self._deadline and time.monotonic() > self._deadline:
+                self.problem = f"watchdog: the guest still ran after {self.timeout_s} s"
+                self._kill()
+                break
+            time.sleep(0.05)
+        if self._thread:
+            self._thread.join(10)
+        if self._proc.returncode and not self.problem:
+            log = self.outdir / "qemu.log"
+            text = log.read_text(errors="replace").strip() if log.exists() else ""
+            self.problem = f"QEMU ended with status {self._proc.returncode}: {text[-300:]}"
+        elif not self._thread and not self.problem:
+            self.problem = "QEMU ended before its sockets could be used"
+
+    def _kill(self):
+        self._proc.kill()
+        self._proc.wait()
+
+    def close(self):
+        """End QEMU, whatever it does, and remove what it leaves."""
+        if self._proc and self._proc.poll() is None:
+            self._kill()
+        if self._thread:
+            self._thread.join(10)
+        for connection in (self._verdict, self.qmp):
+            if connection:
+                connection.close()
+        shutil.rmtree(self._sockets, ignore_errors=True)
+        if self._proc and not self._interactive:
+            log = self.outdir / "qemu.log"
+            if log.exists() and not os.path.getsize(log):
+                log.unlink()
