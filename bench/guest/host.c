@@ -100,10 +100,11 @@ void ktap_point(bool ok, const char *name)
 	host_line("%sok %d %s", ok ? "" : "not ", ++points, name);
 }
 
-void kmsg(const char *fmt, ...)
+uint64_t kmsg(const char *fmt, ...)
 {
 	char line[LINE_MAX_LEN];
 	int fd = open("/dev/kmsg", O_WRONLY);
+	uint64_t now;
 	va_list ap;
 	int len;
 
@@ -114,16 +115,22 @@ void kmsg(const char *fmt, ...)
 	va_end(ap);
 	/* Without a newline the record waits for the one after it. */
 	line[len++] = '\n';
+	now = now_ns();
 	if (write(fd, line, len) != len)
 		fatal("/dev/kmsg cannot be written");
 	close(fd);
+	return now;
+}
+
+void host_mark_at(const char *name, uint64_t ns)
+{
+	host_line("@mark {\"name\":\"%s\",\"t\":%llu}", name,
+		  (unsigned long long)ns);
 }
 
 void host_mark(const char *name)
 {
-	host_line("@mark {\"name\":\"%s\",\"t\":%llu}", name,
-		  (unsigned long long)now_ns());
-	kmsg("%s", name);
+	host_mark_at(name, kmsg("%s", name));
 }
 
 void host_value(const char *name, const char *fmt, ...)

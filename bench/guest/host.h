@@ -27,9 +27,10 @@ _Noreturn void fatal(const char *fmt, ...) PRINTF(1, 2);
 
 bool host_open(int fd);
 void host_line(const char *fmt, ...) PRINTF(1, 2);
-/* A line in the kernel's log, to find one's place in it */
-void kmsg(const char *fmt, ...) PRINTF(1, 2);
-/* A line in the run's timeline and in the kernel's log */
+/* A line in the kernel's log, to find one's place in it; when it was written */
+uint64_t kmsg(const char *fmt, ...) PRINTF(1, 2);
+/* A line in the run's timeline, and for host_mark() in the kernel's log, too */
+void host_mark_at(const char *name, uint64_t ns);
 void host_mark(const char *name);
 /* A field of the verdict; @fmt prints JSON */
 void host_value(const char *name, const char *fmt, ...) PRINTF(2, 3);

@@ -73,7 +73,10 @@ static bool is_translated(const struct atctest_cmd *c)
 /* One shot at an address that was unmapped: what became of it? */
 static bool count_stale(const struct atctest_cmd *c)
 {
-	static const char *const what[] = { "landed", "refused", "no entry" };
+	static const char *const what[] = {
+		"stale write landed", "stale write refused",
+		"stale write: no entry"
+	};
 	int *count[] = { &stale.landed, &stale.refused, &stale.no_entry };
 	int i = c->result == ATC_OK && is_translated(c) ? 0 :
 		c->result == ATC_REFUSED && is_translated(c) ? 1 :
@@ -86,8 +89,7 @@ static bool count_stale(const struct atctest_cmd *c)
 		return false;
 	}
 	++*count[i];
-	host_line("@mark {\"name\":\"stale write %s\",\"t\":%llu}", what[i],
-		  (unsigned long long)cnt_to_ns(c->start));
+	host_mark_at(what[i], cnt_to_ns(c->start));
 	return true;
 }
 

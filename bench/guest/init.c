@@ -189,7 +189,9 @@ static int run(char *const argv[])
 
 static void run_shell(void)
 {
-	char *const argv[] = { BUSYBOX, "sh", "-l", NULL };
+	char *const argv[] = { BUSYBOX, "sh", "-c",
+			       BUSYBOX " --install -s /bin; exec " BUSYBOX " sh",
+			       NULL };
 	pid_t pid = fork();
 
 	if (!pid) {

@@ -21,6 +21,7 @@ NO_INNOCENT = [
 FENCED = [
     Check("stale_writes_refused", ">=", 1, "nothing refused the stale writes"),
     Check("refused_by", "==", "eats", "what refused the first stale write is not EATS = 0"),
+    Check("refused_event", "==", 7, "the refusal is not F_TRANSL_FORBIDDEN"),
     Check("fenced", "==", True, "EATS = 0 was never confirmed"),
     Check("blocked", "==", True, "the function was not blocked"),
     Check("says_fenced", "==", 1, "the driver must say once that it fenced the function"),

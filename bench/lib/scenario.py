@@ -13,12 +13,13 @@ import importlib.util
 import json
 import operator
 import re
+import signal
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from . import guest, kernel_says, ktap, splat
-from .timeline import RECOVERED, RESET, SILENCE, Timeline
+from .timeline import CLOCK, RECOVERED, RESETS, SILENCE, Timeline
 from .vm import VM, Machine
 
 DIRECTORY = Path(__file__).resolve().parents[1] / "scenarios"
@@ -140,22 +141,30 @@ class _Channel:
             self.errors.append(f"verdict channel: unknown: {line[:80]}")
 
 
-def _fence(timeline, broken):
+def _eats_before(timeline, sid):
+    """STE.EATS of @sid as the model read it last before the silence."""
+    silence = timeline.marks.get(SILENCE, 0)
+    eats = [e.get("eats") for e in timeline.events if e["ev"] in ("ste", "cfgi-ste")
+            and e["sid"] == sid and e["t"] < silence]
+    return eats[-1] if eats else None
+
+
+def _fence_us(timeline, broken):
     """
-    (microseconds from the first CERROR to the confirmed EATS = 0, its time)
-    or (None, None). The reset blocks the function, too: only what happens
-    before it counts. The CMD_SYNC after the CFGI_STE is what confirms.
+    Microseconds from the first CERROR to the confirmed EATS = 0, or None. A
+    reset blocks the function, too: only what happens before one counts. The
+    CMD_SYNC after the CFGI_STE is what confirms.
     """
     start = None
     cleared = False
-    for event in timeline.between(SILENCE, RESET if RESET in timeline.marks else RECOVERED):
+    for event in timeline.incident(until=(*RESETS, RECOVERED)):
         if event["ev"] == "cerror" and start is None:
             start = event["t"]
         elif event["ev"] == "cfgi-ste" and event["sid"] in broken and event.get("eats") == 0:
             cleared = True
         elif event["ev"] == "sync" and cleared and start is not None:
-            return round((event["t"] - start) / 1000, 1), event["t"]
-    return None, None
+            return round((event["t"] - start) / 1000, 1)
+    return None
 
 
 def _fields(channel, scenario):
@@ -164,9 +173,9 @@ def _fields(channel, scenario):
     values = channel.values
     broken = {f["sid"] for f in channel.functions if f.get("broken")}
     innocent = {f["sid"] for f in channel.functions} - broken
-    incident = timeline.between(SILENCE, RECOVERED)
+    incident = timeline.incident()
     lines = timeline.incident_log()
-    fence_us, _ = _fence(timeline, broken)
+    fence_us = _fence_us(timeline, broken)
     refused = [e for e in incident if e["ev"] == "translated-refused" and e["sid"] in broken
                and e.get("write")]
     fields = {
@@ -183,8 +192,13 @@ def _fields(channel, scenario):
         "dma_ok_after_recovery": values.get("dma_ok_after_recovery"),
     }
     fields.update({k: v for k, v in values.items() if k not in fields})
+    fields["ats_on_before"] = bool(channel.functions) and all(
+        _eats_before(timeline, f["sid"]) == 1 for f in channel.functions)
+    bad = fields.get("victim_bytes_changed")
+    fields["victim"] = None if bad is None else f"{bad} bytes changed" if bad else "intact"
     fields["fenced"] = fence_us is not None
     fields["refused_by"] = refused[0].get("reason") if refused else None
+    fields["refused_event"] = refused[0].get("event") if refused else None
     fields["cmdq_errors_in_timeline"] = sum(e["ev"] == "cerror" for e in incident)
     for name, pattern in (("says_fenced", kernel_says.FENCED),
                           ("says_quarantined", kernel_says.QUARANTINED),
@@ -197,17 +211,14 @@ def _honesty(channel, fields):
     """What has to be true on any kernel, or the run proves nothing."""
     timeline = channel.timeline
     fails = list(timeline.errors) + channel.errors
-    for mark in ("clock", SILENCE, RECOVERED):
+    for mark in (CLOCK, SILENCE, RECOVERED):
         if mark not in timeline.marks:
             fails.append(f"timeline: no mark \"{mark}\"")
     if not timeline.events:
         fails.append("timeline: the model wrote nothing")
     silence = timeline.marks.get(SILENCE, 0)
-    for function in channel.functions:
-        eats = [e.get("eats") for e in timeline.events if e["ev"] in ("ste", "cfgi-ste")
-                and e["sid"] == function["sid"] and e["t"] < silence]
-        if not eats or eats[-1] != 1:
-            fails.append(f"EATS of {function['bdf']} was not 1 before the fault")
+    fails += [f"EATS of {f['bdf']} was not 1 before the fault" for f in channel.functions
+              if _eats_before(timeline, f["sid"]) != 1]
     if not any(f.get("broken") for f in channel.functions):
         fails.append("no function was named as the broken one")
     landed = sum(e["ev"] == "translated-landed" for e in timeline.events if e["t"] < silence)
@@ -325,6 +336,7 @@ def main():
     parser.add_argument("--shell", action="store_true", help="a shell in the guest")
     parser.add_argument("--judge", type=Path, metavar="DIR", help="judge a stored run again")
     args = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     if not args.name:
         for name in names():
             print(f"{name:20} {load(name).title}")

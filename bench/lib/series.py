@@ -228,6 +228,7 @@ def worktree():
         f"+{commit}:refs/tags/base", repo=part)
     git("remote", "remove", "origin", repo=part)
     git("checkout", "-q", "series", repo=part)
+    git("branch", "-q", "-D", "base", repo=part)  # the tag is what stays
     for key in ("name", "email"):
         git("config", f"user.{key}", WHO[key.upper()], repo=part)
     part.rename(paths.TREE)
@@ -261,7 +262,9 @@ def _snapshot(folder):
         shutil.copy2(folder / index, f"{tmp}/index")
         git("add", "-A", repo=folder, env=env)
         tree = git("write-tree", repo=folder, env=env)
-        commit = git("commit-tree", tree, "-m", "snapshot", repo=folder, env=IDENTITY)
+        # A parent that both sides have keeps the fetch small.
+        commit = git("commit-tree", tree, "-p", "refs/tags/base", "-m", "snapshot",
+                     repo=folder, env=IDENTITY)
     git("fetch", "-q", str(folder), commit)
     return tree
 

@@ -14,9 +14,9 @@ from . import kernel_says
 
 CLOCK = "clock"
 SILENCE = "silence"
-RESET = "reset"
+RESETS = ("reset", "failing reset")
 RECOVERED = "recovered"
-# The log's clock and the guest's may differ by the time between two calls.
+# Too frequent to be told of every function
 _EVERYDAY = {"sync", "atc-inv", "translated-landed"}
 
 
@@ -64,15 +64,12 @@ class Timeline:
             return []
         return [(start + (line["us"] - here) * 1000, line["text"]) for line in self.kmsg]
 
-    def between(self, first, last, items=None):
-        """Those @items (default: events) from mark @first to mark @last."""
-        begin = self.marks.get(first)
-        if begin is None:
-            return []
-        end = self.marks.get(last, float("inf"))
-        if items is None:
-            return [e for e in self.events if begin <= e["t"] <= end]
-        return [item for item in items if begin <= item[0] <= end]
+    def incident(self, until=(RECOVERED,)):
+        """The model's events from the silence to the first of the marks @until."""
+        begin = self.marks.get(SILENCE, float("inf"))
+        end = min([self.marks[name] for name in until if name in self.marks],
+                  default=float("inf"))
+        return [e for e in self.events if begin <= e["t"] <= end]
 
     def incident_log(self):
         """The kernel's lines from silence to recovery, without the bench's own."""

@@ -26,6 +26,11 @@ VERDICT_PORT = "verdict"
 _SOCKET_DIR = "/tmp"
 
 
+def _option(path):
+    """@path as a value in one of QEMU's comma-separated options."""
+    return str(path).replace(",", ",,")
+
+
 @dataclass
 class Machine:
     """
@@ -48,7 +53,7 @@ class Machine:
                 "-cpu", self.cpu, "-smp", str(self.smp), "-m", self.memory]
         for name, value in {"ats": "on", **self.smmu}.items():
             args += ["-global", f"arm-smmuv3.{name}={value}"]
-        args += ["-object", f"atc-timeline,id=tl0,path={timeline}"]
+        args += ["-object", f"atc-timeline,id=tl0,path={_option(timeline)}"]
         index = 0
         for port, functions in enumerate(self.ports):
             args += ["-device", f"pcie-root-port,id=rp{port},bus=pcie.0,"
@@ -115,6 +120,18 @@ class Qmp:
         return None
 
 
+_running = set()
+
+
+def end_all():
+    """
+    End every machine of this process, from any thread. For the thread that
+    gets a Ctrl-C while others wait for their machines.
+    """
+    for machine in list(_running):
+        machine.end("interrupted")
+
+
 class VM:
     """
     A context manager. @on_line gets each line of the verdict channel that is
@@ -138,7 +155,7 @@ class VM:
         self.qmp_path = self._sockets / "qmp"
         self.qmp = None
         serial = ["-serial", "mon:stdio"] if interactive else \
-            ["-chardev", f"file,id=con,path={self.console}", "-serial", "chardev:con"]
+            ["-chardev", f"file,id=con,path={_option(self.console)}", "-serial", "chardev:con"]
         self.command = [
             str(qemu), "-nodefaults", "-nographic", "-no-reboot",
             *machine.arguments(self.timeline),
@@ -170,7 +187,14 @@ class VM:
     def __exit__(self, *_):
         self.close()
 
+    def end(self, why):
+        """Kill the machine; whoever waits for it sees @why."""
+        self.problem = self.problem or why
+        if self._proc:
+            self._proc.kill()
+
     def _start(self):
+        _running.add(self)
         # Should this process die without a chance to clean up, so does QEMU.
         command = self.command + ["-run-with", "exit-with-parent=on"]
         if self._interactive:
@@ -233,8 +257,8 @@ class VM:
         """Wait for the machine's end, which is the guest's power-off, or end it."""
         while self._proc.poll() is None:
             if self._deadline and time.monotonic() > self._deadline:
-                self.problem = f"watchdog: the guest still ran after {self.timeout_s} s"
-                self._kill()
+                self.end(f"watchdog: the guest still ran after {self.timeout_s} s")
+                self._proc.wait()
                 break
             time.sleep(0.05)
         if self._thread:
@@ -246,14 +270,12 @@ class VM:
         elif not self._thread and not self.problem:
             self.problem = "QEMU ended before its sockets could be used"
 
-    def _kill(self):
-        self._proc.kill()
-        self._proc.wait()
-
     def close(self):
         """End QEMU, whatever it does, and remove what it leaves."""
+        _running.discard(self)
         if self._proc and self._proc.poll() is None:
-            self._kill()
+            self._proc.kill()
+            self._proc.wait()
         if self._thread:
             self._thread.join(10)
         for connection in (self._verdict, self.qmp):

@@ -12,7 +12,7 @@ from lib.vm import Machine
 SCENARIO = Scenario(
     title="a failed reset leaves the function blocked, a good one frees it",
     machine=Machine(ports=[[{}], [{}]]),
-    program=["incident", "failed-reset", "--further", "1"],
+    program=["incident", "failed-reset", "--further", "1", "--cpu", "1"],
     patched=expect.NO_STALE_WRITE + expect.NO_INNOCENT + expect.RECOVERED
     + expect.cmdq_errors(2)
     + [check for check in expect.FENCED if check.field != "log_lines"]

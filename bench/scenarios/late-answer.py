@@ -12,9 +12,9 @@ from lib.vm import Machine
 
 SCENARIO = Scenario(
     title="one answer comes late: nobody is fenced, no stale write lands",
-    # Half a second, when the base has long taken the flush for done.
-    machine=Machine(ports=[[{"atc-late-us": 500000}], [{}]]),
-    program=["incident", "late", "--wait-ms", "500"],
+    # Five seconds: the base has long taken the flush for done.
+    machine=Machine(ports=[[{"atc-late-us": 5000000}], [{}]]),
+    program=["incident", "late", "--wait-ms", "500", "--cpu", "1"],
     patched=expect.NO_STALE_WRITE + expect.NO_INNOCENT + expect.NOBODY_FENCED
     + expect.cmdq_errors(1),
     base=expect.BASE_CORRUPTS[:1],

@@ -13,7 +13,7 @@ from lib.vm import Machine
 SCENARIO = Scenario(
     title="one of eight functions under one sync falls silent",
     machine=Machine(ports=[[{"acs": "off"}] * 8]),
-    program=["incident", "silent", "--broken", "3", "--further", "5", "--group"],
+    program=["incident", "silent", "--broken", "3", "--further", "5", "--group", "--cpu", "1"],
     # The siblings' unmaps go to the broken function, too: each of the two CPUs
     # may have a sync in the queue before the mark.
     patched=expect.NO_STALE_WRITE + expect.NO_INNOCENT + expect.FENCED

@@ -13,7 +13,7 @@ from lib.vm import Machine
 SCENARIO = Scenario(
     title="one device falls silent, its neighbour works on",
     machine=Machine(ports=[[{}], [{}]]),
-    program=["incident", "silent", "--broken", "0", "--further", "5"],
+    program=["incident", "silent", "--broken", "0", "--further", "5", "--cpu", "1"],
     # One issuer (the domain is the device's own) and one device: 2 errors.
     patched=expect.NO_STALE_WRITE + expect.NO_INNOCENT + expect.FENCED
     + expect.RECOVERED + expect.cmdq_errors(2),

@@ -13,7 +13,7 @@ from lib.vm import Machine
 SCENARIO = Scenario(
     title="one invalidation is lost: nobody is fenced, no stale write lands",
     machine=Machine(ports=[[{}], [{}]]),
-    program=["incident", "silent-once", "--wait-ms", "500"],
+    program=["incident", "silent-once", "--wait-ms", "500", "--cpu", "1"],
     patched=expect.NO_STALE_WRITE + expect.NO_INNOCENT + expect.NOBODY_FENCED
     + expect.cmdq_errors(1),
     base=expect.BASE_CORRUPTS,

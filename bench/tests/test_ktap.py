@@ -90,9 +90,18 @@ class Ktap(unittest.TestCase):
         self.assertTrue(any("without its result" in f for f in
                             fails(NESTED.rsplit("\n", 1)[0])))
 
+    def test_parameters_without_plan(self):
+        text = NESTED.replace("    not ok 2 b", """\
+        KTAP version 1
+        ok 1 parameter
+        not ok 2 other
+    not ok 2 b""")
+        self.assertEqual(fails(text, loose=True), ["not ok: suite.b.other"])
+        self.assertTrue(any("no plan of" in f for f in fails(text)))
+
     def test_nested_without_plan(self):
         self.assertTrue(any("no plan of subtest" in f for f in
-                            fails(NESTED.replace("    1..2\n", ""))))
+                            fails(NESTED.replace("    1..2\n", ""), loose=True)))
 
 
 if __name__ == "__main__":

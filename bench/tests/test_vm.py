@@ -3,12 +3,13 @@
 
 import sys
 import tempfile
+import threading
 import time
 import unittest
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from lib.vm import VM, Machine  # noqa: E402
+from lib.vm import VM, Machine, end_all  # noqa: E402
 
 FAKE = Path(__file__).with_name("fake_qemu.py")
 
@@ -43,6 +44,13 @@ class Life(unittest.TestCase):
     def test_interrupt(self):
         with self.assertRaises(KeyboardInterrupt), self.vm("hang") as machine:
             raise KeyboardInterrupt
+        self.gone(machine)
+
+    def test_end_all(self):
+        with self.vm("hang") as machine:
+            threading.Timer(0.2, end_all).start()
+            machine.wait()
+        self.assertEqual(machine.problem, "interrupted")
         self.gone(machine)
 
     def test_refusal(self):

@@ -1,0 +1,2196 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Self-test of the QEMU model: SMMUv3 with ATS, functions with an ATC.
+
+No guest runs.  QEMU is started with -accel qtest; this program plays the
+driver: it builds stream table, page tables and queues in guest memory, sets
+up PCI configuration space through ECAM, and moves virtual time by hand.  Each
+test gets a QEMU of its own.  The result is KTAP on standard output.
+"""
+
+import argparse
+import fnmatch
+import json
+import os
+import shutil
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+
+# --------------------------------------------------------------------------
+# Memory map of the virt machine, and what this program keeps where
+
+SMMU = 0x09050000
+ECAM = 0x4010000000
+PCI_MMIO = 0x10000000
+RAM = 0x40000000
+
+STRTAB = RAM + 0x100000         # 2^10 entries of 64 bytes
+STRTAB_LOG2 = 10
+CMDQ = RAM + 0x200000
+CMDQ_LOG2 = 5
+EVTQ = RAM + 0x210000
+EVTQ_LOG2 = 7
+CDS = RAM + 0x220000            # one context descriptor per function
+TABLES = RAM + 0x300000         # page tables, allocated upwards
+PAGES = RAM + 0x800000          # pages that devices may access
+
+MS = 1000 * 1000                # in nanoseconds
+
+# SMMUv3 registers
+IDR0, CR0, CR0ACK, GBPA, IRQ_CTRL = 0x00, 0x20, 0x24, 0x44, 0x50
+GERROR, GERRORN = 0x60, 0x64
+STRTAB_BASE, STRTAB_BASE_CFG = 0x80, 0x88
+CMDQ_BASE, CMDQ_PROD, CMDQ_CONS = 0x90, 0x98, 0x9c
+EVTQ_BASE, EVTQ_PROD, EVTQ_CONS = 0xa0, 0xa8, 0xac
+CR0_SMMUEN, CR0_EVTQEN, CR0_CMDQEN, CR0_ATSCHK = 1, 4, 8, 16
+GERROR_CMDQ = 1
+CERROR_ILL, CERROR_ATC_INV_SYNC = 1, 3
+# Order of the SMMU's interrupt lines
+IRQ_EVTQ, IRQ_PRIQ, IRQ_SYNC, IRQ_GERROR = range(4)
+
+F_BAD_ATS_TREQ, F_TRANSL_FORBIDDEN, F_TRANSLATION = 0x05, 0x07, 0x10
+
+# STE.Config
+ABORT, BYPASS, S1 = 0, 4, 5
+
+# atc-endpoint, BAR 0
+REG_ID, REG_IOVA, REG_LEN, REG_CMD = 0x00, 0x08, 0x10, 0x14
+REG_RESULT, REG_FLAGS, REG_PA = 0x18, 0x1c, 0x20
+REG_ENTRIES, REG_MARK, REG_IRQ, BUF = 0x28, 0x30, 0x38, 0x1000
+READ, WRITE, PREFETCH = 1, 2, 3
+UNTRANSLATED, HIT_ONLY, NO_WRITE = 0x100, 0x200, 0x400
+OK, REFUSED, ATS_REFUSED, NO_PERM, NO_ENTRY, BAD = 0, 1, 2, 3, 4, 0xff
+
+# PCI
+CAP_PM, CAP_MSI, CAP_EXP = 0x01, 0x05, 0x10
+EXT_AER, EXT_ACS, EXT_ATS = 0x01, 0x0d, 0x0f
+
+
+class Failure(Exception):
+    """A test found something that is not as it should be."""
+
+
+class Skip(Exception):
+    """This test cannot run with this QEMU."""
+
+
+def check(cond, text):
+    """Fail the test unless cond."""
+    if not cond:
+        raise Failure(text)
+
+
+def equal(got, want, what):
+    """Fail the test unless got == want."""
+    if got != want:
+        if isinstance(got, int) and isinstance(want, int):
+            raise Failure(f"{what}: got {got:#x}, want {want:#x}")
+        raise Failure(f"{what}: got {got!r}, want {want!r}")
+
+
+# --------------------------------------------------------------------------
+# QEMU
+
+class Line:
+    """A socket that carries one message per line."""
+
+    def __init__(self, path):
+        self.listener = socket.socket(socket.AF_UNIX)
+        self.listener.bind(path)
+        self.listener.listen(1)
+        self.sock = None
+        self.data = b""
+
+    def accept(self, process):
+        """Wait for QEMU to connect."""
+        self.listener.settimeout(0.1)
+        end = time.monotonic() + 60
+        while self.sock is None:
+            try:
+                self.sock, _ = self.listener.accept()
+            except socket.timeout:
+                if process.poll() is not None:
+                    raise Failure(f"QEMU ended with status "
+                                  f"{process.returncode}") from None
+                if time.monotonic() > end:
+                    raise Failure("QEMU does not connect") from None
+        self.sock.settimeout(60)
+        self.listener.close()
+
+    def send(self, text):
+        """Send one line."""
+        self.sock.sendall(text.encode() + b"\n")
+
+    def receive(self):
+        """Receive one line."""
+        while b"\n" not in self.data:
+            try:
+                more = self.sock.recv(65536)
+            except (socket.timeout, ConnectionError) as e:
+                raise Failure(f"QEMU does not answer: {e}") from None
+            if not more:
+                raise Failure("QEMU is gone")
+            self.data += more
+        line, self.data = self.data.split(b"\n", 1)
+        return line.decode()
+
+    def close(self):
+        """Close whatever is open."""
+        self.listener.close()
+        if self.sock:
+            self.sock.close()
+
+
+class Qemu:
+    """A QEMU under the qtest protocol, with QMP."""
+
+    def __init__(self, binary, workdir, args):
+        self.dir = workdir
+        self.timeline_path = os.path.join(workdir, "timeline")
+        self.irqs = []
+        self.events = []
+        self.qtest = Line(os.path.join(workdir, "qtest"))
+        self.monitor = Line(os.path.join(workdir, "qmp"))
+        self.log = open(os.path.join(workdir, "log"), "w+",
+                        encoding="utf-8", errors="replace")
+        self.argv = [
+            binary, "-accel", "qtest", "-display", "none", "-nodefaults",
+            "-qtest", f"unix:{workdir}/qtest", "-qtest-log", "none",
+            "-qmp", f"unix:{workdir}/qmp",
+            "-cpu", "max", "-m", "64M",
+            "-object", f"atc-timeline,id=tl0,path={self.timeline_path},"
+                       "verbose=on",
+        ] + args
+        self.process = subprocess.Popen(self.argv, stdin=subprocess.DEVNULL,
+                                        stdout=self.log, stderr=self.log)
+        try:
+            self.qtest.accept(self.process)
+            self.monitor.accept(self.process)
+            self.monitor.receive()
+            self.qmp("qmp_capabilities")
+        except Exception:
+            self.stop()
+            raise
+
+    def stop(self):
+        """End this QEMU.  Returns what it printed."""
+        if self.process.poll() is None:
+            self.process.terminate()
+            try:
+                self.process.wait(10)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+        self.qtest.close()
+        self.monitor.close()
+        self.log.seek(0)
+        text = self.log.read()
+        self.log.close()
+        return text
+
+    def died(self):
+        """Whether it crashed before stop()."""
+        return self.process.poll() is not None
+
+    def command(self, text):
+        """A qtest command."""
+        self.qtest.send(text)
+        while True:
+            words = self.qtest.receive().split()
+            if words and words[0] == "IRQ":
+                self.irqs.append((words[1], int(words[2])))
+                continue
+            if not words or words[0] != "OK":
+                raise Failure(f"qtest {text!r}: {' '.join(words)}")
+            return words[1:]
+
+    def clock_step(self, ns):
+        """Let virtual time pass.  Returns the new time."""
+        return int(self.command(f"clock_step {ns}")[0])
+
+    def r8(self, addr):
+        """Read a byte."""
+        return int(self.command(f"readb {addr:#x}")[0], 0)
+
+    def r16(self, addr):
+        """Read 16 bits."""
+        return int(self.command(f"readw {addr:#x}")[0], 0)
+
+    def r32(self, addr):
+        """Read 32 bits."""
+        return int(self.command(f"readl {addr:#x}")[0], 0)
+
+    def r64(self, addr):
+        """Read 64 bits."""
+        return int(self.command(f"readq {addr:#x}")[0], 0)
+
+    def w8(self, addr, val):
+        """Write a byte."""
+        self.command(f"writeb {addr:#x} {val:#x}")
+
+    def w16(self, addr, val):
+        """Write 16 bits."""
+        self.command(f"writew {addr:#x} {val:#x}")
+
+    def w32(self, addr, val):
+        """Write 32 bits."""
+        self.command(f"writel {addr:#x} {val:#x}")
+
+    def w64(self, addr, val):
+        """Write 64 bits."""
+        self.command(f"writeq {addr:#x} {val:#x}")
+
+    def read(self, addr, size):
+        """Read bytes."""
+        return bytes.fromhex(self.command(f"read {addr:#x} {size:#x}")[0][2:])
+
+    def write(self, addr, data):
+        """Write bytes."""
+        self.command(f"write {addr:#x} {len(data):#x} 0x{data.hex()}")
+
+    def qmp(self, execute, **arguments):
+        """A QMP command.  Returns its result."""
+        self.monitor.send(json.dumps({"execute": execute,
+                                      "arguments": arguments}))
+        while True:
+            answer = json.loads(self.monitor.receive())
+            if "return" in answer:
+                return answer["return"]
+            if "error" in answer:
+                raise Failure(f"QMP {execute}: {answer['error']['desc']}")
+            self.events.append(answer["event"])
+
+    def wait_event(self, name):
+        """Wait for a QMP event."""
+        while name not in self.events:
+            self.events.append(json.loads(self.monitor.receive())["event"])
+        self.events.remove(name)
+
+    def get(self, path, prop):
+        """Read a QOM property."""
+        return self.qmp("qom-get", path=path, property=prop)
+
+    def set(self, path, prop, value):
+        """Write a QOM property."""
+        self.qmp("qom-set", path=path, property=prop, value=value)
+
+    def timeline(self, ev=None):
+        """Lines of the timeline, all or those of one kind."""
+        with open(self.timeline_path, encoding="utf-8") as f:
+            lines = [json.loads(line) for line in f]
+        return [x for x in lines if ev is None or x["ev"] == ev]
+
+
+# --------------------------------------------------------------------------
+# Commands
+
+def cfgi_ste(sid):
+    """CMD_CFGI_STE, leaf."""
+    return struct.pack("<4I", 0x03, sid, 1, 0)
+
+
+def cfgi_all():
+    """CMD_CFGI_ALL."""
+    return struct.pack("<4I", 0x04, 0, 31, 0)
+
+
+def tlbi_all():
+    """CMD_TLBI_NSNH_ALL."""
+    return struct.pack("<4I", 0x30, 0, 0, 0)
+
+
+def atc_inv(sid, addr=0, size=52, ssid=None, g=False):
+    """CMD_ATC_INV of 2^size pages."""
+    word0 = 0x40 | (g << 9)
+    if ssid is not None:
+        word0 |= (1 << 11) | (ssid << 12)
+    return struct.pack("<2IQ", word0, sid, (addr & ~0xfff) | size)
+
+
+def sync(cs=0):
+    """CMD_SYNC."""
+    return struct.pack("<4I", 0x46 | (cs << 12), 0, 0, 0)
+
+
+# --------------------------------------------------------------------------
+# The machine as the tests see it
+
+class Function:
+    """One atc-endpoint."""
+
+    def __init__(self, m, fn=0, ident=None, bus=1):
+        self.m = m
+        self.q = m.q
+        self.fn = fn
+        self.sid = bus << 8 | fn
+        self.cfg = ECAM + (self.sid << 12)
+        self.bar = PCI_MMIO + fn * 0x10000
+        self.path = f"/machine/peripheral/{ident or f'ep{fn}'}"
+        self.tables = None
+        self.eats = 1
+        self.ats_cap = None
+
+    # configuration space
+
+    def cap(self, ident):
+        """Offset of a capability, 0 if it is not there."""
+        return self.m.pci_cap(self.cfg, ident)
+
+    def ext_cap(self, ident):
+        """Offset of an extended capability, 0 if it is not there."""
+        pos = 0x100
+        while pos:
+            header = self.q.r32(self.cfg + pos)
+            if header & 0xffff == ident:
+                return pos
+            pos = header >> 20
+        return 0
+
+    def enable(self, ats=True):
+        """What a driver does first: BAR, memory space, bus master, ATS."""
+        self.q.w32(self.cfg + 0x10, self.bar)
+        self.q.w32(self.cfg + 0x14, 0)
+        self.q.w16(self.cfg + 0x04, 0x6)
+        if ats:
+            self.ats(True)
+
+    def ats(self, on):
+        """Write ATS_CTRL.E."""
+        if self.ats_cap is None:
+            self.ats_cap = self.ext_cap(EXT_ATS)
+        self.q.w16(self.cfg + self.ats_cap + 6, 0x8000 if on else 0)
+
+    def flr(self):
+        """Function level reset, and what a driver has to repeat after it."""
+        exp = self.cap(CAP_EXP)
+        self.q.w16(self.cfg + exp + 8, 0x8000)
+
+    def power(self, state):
+        """Write the power state."""
+        self.q.w16(self.cfg + self.cap(CAP_PM) + 4, state)
+
+    # stream table and page tables
+
+    def attach(self, config=S1, eats=1, valid=True):
+        """Write this function's STE (and context descriptor)."""
+        if self.tables is None:
+            self.tables = self.m.new_table()
+            cd = CDS + self.fn * 64
+            self.q.write(cd, struct.pack(
+                "<2IQ", 25 | (1 << 30) | (1 << 31),
+                4 | (1 << 9) | (1 << 13) | (1 << 14) | (self.fn + 1) << 16,
+                self.tables).ljust(64, b"\0"))
+        self.eats = eats
+        self.q.write(STRTAB + self.sid * 64, struct.pack(
+            "<2Q", (CDS + self.fn * 64) | config << 1 | valid,
+            eats << 28).ljust(64, b"\0"))
+        self.m.issue(cfgi_ste(self.sid), sync())
+
+    def store_eats(self, eats):
+        """Change nothing but EATS in memory."""
+        addr = STRTAB + self.sid * 64 + 8
+        self.q.w64(addr, self.q.r64(addr) & ~(3 << 28) | eats << 28)
+
+    def map(self, iova, pa, ro=False, block=False):
+        """Map a page, or a block of 2 MiB."""
+        table = self.tables
+        for shift in (30, 21):
+            entry = table + (iova >> shift & 0x1ff) * 8
+            if block and shift == 21:
+                self.q.w64(entry, pa | 0x401 | ro << 7)
+                return
+            val = self.q.r64(entry)
+            if not val:
+                val = self.m.new_table() | 3
+                self.q.w64(entry, val)
+            table = val & ~0xfff
+        self.q.w64(table + (iova >> 12 & 0x1ff) * 8, pa | 0x403 | ro << 7)
+
+    def unmap(self, iova, tlbi=True):
+        """Unmap a page; without an ATC invalidation."""
+        table = self.tables
+        for shift in (30, 21):
+            table = self.q.r64(table + (iova >> shift & 0x1ff) * 8) & ~0xfff
+        self.q.w64(table + (iova >> 12 & 0x1ff) * 8, 0)
+        if tlbi:
+            self.m.issue(tlbi_all(), sync())
+
+    # DMA engine
+
+    def reg(self, offset):
+        """Read a register."""
+        return self.q.r32(self.bar + offset)
+
+    def dma(self, cmd, iova, length=8):
+        """Run a command.  Returns RESULT."""
+        self.q.w64(self.bar + REG_IOVA, iova)
+        self.q.w32(self.bar + REG_LEN, length)
+        self.q.w32(self.bar + REG_CMD, cmd)
+        return self.reg(REG_RESULT)
+
+    def put(self, iova, value, flags=0):
+        """Write 8 bytes to memory.  Returns RESULT."""
+        self.q.w64(self.bar + BUF, value)
+        return self.dma(WRITE | flags, iova)
+
+    def fetch(self, iova, flags=0):
+        """Read 8 bytes from memory.  Returns RESULT and the value."""
+        self.q.w64(self.bar + BUF, 0)
+        result = self.dma(READ | flags, iova)
+        return result, self.q.r64(self.bar + BUF)
+
+    # host side
+
+    def get(self, prop):
+        """QOM property."""
+        return self.q.get(self.path, prop)
+
+    def set(self, prop, value):
+        """QOM property."""
+        self.q.set(self.path, prop, value)
+
+    def fault(self, name):
+        """Break the ATC."""
+        self.set("atc-fault", name)
+
+
+class Machine:
+    """virt with an SMMUv3, a root port and functions behind it."""
+
+    def __init__(self, env, functions=1, smmu="", ep="", start=True,
+                 ats=True, extra=(), machine="virt,iommu=smmuv3,gic-version=3",
+                 bare=False):
+        args = ["-M", machine]
+        if not bare:
+            args += ["-global", "arm-smmuv3.ats=" + ("on" if ats else "off")]
+            for prop in smmu.split(",") if smmu else []:
+                args += ["-global", "arm-smmuv3." + prop]
+            args += ["-device", "pcie-root-port,id=rp0,bus=pcie.0,chassis=1"]
+        for fn in range(functions):
+            device = f"atc-endpoint,id=ep{fn},bus=rp0,addr=0.{fn}"
+            if functions > 1 and fn == 0:
+                device += ",multifunction=on"
+            if ep:
+                device += "," + ep
+            args += ["-device", device]
+        self.q = env.start(args + list(extra))
+        self.smmu = SMMU
+        self.path = "/machine/smmu"
+        self.next_table = TABLES
+        self.prod = 0
+        self.ev_cons = 0
+        self.fns = [Function(self, fn) for fn in range(functions)]
+        if start:
+            self.start()
+
+    def start(self):
+        """Bring up bridge, SMMU and functions."""
+        self.bridge()
+        self.smmu_start()
+        for f in self.fns:
+            f.enable()
+            f.attach()
+
+    def bridge(self):
+        """Root port 00:01.0: bus 1 behind it."""
+        rp = ECAM + (1 << 15)
+        self.q.w32(rp + 0x18, 0x010100)
+        self.q.w32(rp + 0x20, 0x11f01000)
+        self.q.w32(rp + 0x24, 0x0000fff0)
+        self.q.w16(rp + 0x04, 0x6)
+
+    def pci_cap(self, cfg, ident):
+        """Offset of a capability, 0 if it is not there."""
+        pos = self.q.r8(cfg + 0x34)
+        while pos not in (0, 0xff):
+            if self.q.r8(cfg + pos) == ident:
+                return pos
+            pos = self.q.r8(cfg + pos + 1)
+        return 0
+
+    def secondary_reset(self):
+        """Secondary bus reset of the root port."""
+        rp = ECAM + (1 << 15)
+        ctl = self.q.r16(rp + 0x3e)
+        self.q.w16(rp + 0x3e, ctl | 0x40)
+        self.q.w16(rp + 0x3e, ctl & ~0x40)
+
+    def new_table(self):
+        """A zeroed page for a page table."""
+        addr = self.next_table
+        self.next_table += 0x1000
+        self.q.command(f"memset {addr:#x} 0x1000 0x0")
+        return addr
+
+    # SMMU
+
+    def rd(self, reg):
+        """Read an SMMU register."""
+        return self.q.r32(self.smmu + reg)
+
+    def wr(self, reg, val):
+        """Write an SMMU register."""
+        self.q.w32(self.smmu + reg, val)
+
+    def smmu_start(self, cr0=None):
+        """Tables, queues, enable."""
+        self.q.command(f"memset {STRTAB:#x} {64 << STRTAB_LOG2:#x} 0x0")
+        self.q.w64(self.smmu + STRTAB_BASE, STRTAB)
+        self.wr(STRTAB_BASE_CFG, STRTAB_LOG2)
+        self.q.w64(self.smmu + CMDQ_BASE, CMDQ | CMDQ_LOG2)
+        self.q.w64(self.smmu + EVTQ_BASE, EVTQ | EVTQ_LOG2)
+        self.wr(CMDQ_PROD, 0)
+        self.wr(CMDQ_CONS, 0)
+        self.wr(EVTQ_PROD, 0)
+        self.wr(EVTQ_CONS, 0)
+        self.prod = self.ev_cons = 0
+        self.wr(IRQ_CTRL, 0x5)
+        if cr0 is None:
+            cr0 = CR0_CMDQEN | CR0_EVTQEN | CR0_SMMUEN | CR0_ATSCHK
+        self.wr(CR0, cr0)
+        self.issue(cfgi_all(), tlbi_all(), sync())
+
+    def queue(self, *cmds):
+        """Write commands to the queue and move PROD, whatever comes of it."""
+        for cmd in cmds:
+            index = self.prod & ((1 << CMDQ_LOG2) - 1)
+            self.q.write(CMDQ + index * 16, cmd)
+            self.prod = (self.prod + 1) & ((2 << CMDQ_LOG2) - 1)
+        self.wr(CMDQ_PROD, self.prod)
+
+    def issue(self, *cmds):
+        """Commands that have to complete at once."""
+        self.queue(*cmds)
+        equal(self.cons(), self.prod, "CMDQ_CONS")
+
+    def cons(self):
+        """CMDQ_CONS.RD with the wrap bit."""
+        return self.rd(CMDQ_CONS) & ((2 << CMDQ_LOG2) - 1)
+
+    def err(self):
+        """CMDQ_CONS.ERR."""
+        return self.rd(CMDQ_CONS) >> 24 & 0x7f
+
+    def cmdq_error(self):
+        """Is there an unacknowledged command queue error?"""
+        return bool((self.rd(GERROR) ^ self.rd(GERRORN)) & GERROR_CMDQ)
+
+    def ack(self):
+        """Acknowledge a command queue error."""
+        check(self.cmdq_error(), "no error to acknowledge")
+        self.wr(GERRORN, self.rd(GERRORN) ^ GERROR_CMDQ)
+
+    def waits_at(self, cons, what="the queue"):
+        """The queue waits at this command, without an error."""
+        equal(self.cons(), cons, f"CONS, {what} waits")
+        check(not self.cmdq_error(), f"{what} has an error instead of waiting")
+
+    def failed_at(self, cons, error=CERROR_ATC_INV_SYNC):
+        """The queue has halted with an error at this command."""
+        check(self.cmdq_error(), "no command queue error")
+        equal(self.cons(), cons, "CONS at the error")
+        equal(self.err(), error, "CMDQ_CONS.ERR")
+
+    def idle(self):
+        """Everything is consumed and there is no error."""
+        check(not self.cmdq_error(), "there is a command queue error")
+        equal(self.cons(), self.prod, "CMDQ_CONS")
+
+    def events(self):
+        """New event records, as (type, sid, read, address)."""
+        prod = self.rd(EVTQ_PROD) & ((2 << EVTQ_LOG2) - 1)
+        out = []
+        while self.ev_cons != prod:
+            index = self.ev_cons & ((1 << EVTQ_LOG2) - 1)
+            w = struct.unpack("<4I2Q", self.q.read(EVTQ + index * 32, 32))
+            out.append((w[0] & 0xff, w[1], w[3] >> 3 & 1, w[4]))
+            self.ev_cons = (self.ev_cons + 1) & ((2 << EVTQ_LOG2) - 1)
+        self.wr(EVTQ_CONS, self.ev_cons)
+        return out
+
+    def event(self, kind, sid, addr, read=None):
+        """There is one new event, and it is this one."""
+        evs = self.events()
+        equal(len(evs), 1, f"number of events in {evs}")
+        equal(evs[0][0], kind, "type of the event")
+        equal(evs[0][1], sid, "StreamID of the event")
+        equal(evs[0][3], addr, "address of the event")
+        if read is not None:
+            equal(evs[0][2], read, "RnW of the event")
+
+    def no_event(self):
+        """Nothing was recorded."""
+        equal(self.events(), [], "events")
+
+    def get(self, prop):
+        """QOM property of the SMMU."""
+        return self.q.get(self.path, prop)
+
+    def set(self, prop, value):
+        """QOM property of the SMMU."""
+        self.q.set(self.path, prop, value)
+
+    def step(self, ns):
+        """Let time pass."""
+        self.q.clock_step(ns)
+
+
+# --------------------------------------------------------------------------
+# Tests
+
+TESTS = []
+
+IOVA, IOVA2 = 0x10000000, 0x10001000
+PAGE, PAGE2 = PAGES, PAGES + 0x1000
+OLD, NEW, STALE = 0x1111111111111111, 0x2222222222222222, 0x5555555555555555
+TIMEOUT = 10 * MS               # default of atc-inv-timeout-us
+
+
+def test(fn):
+    """Decorator: a test."""
+    TESTS.append(fn)
+    return fn
+
+
+def one(env, **kw):
+    """A machine with one function and two pages mapped."""
+    m = Machine(env, **kw)
+    f = m.fns[0]
+    f.map(IOVA, PAGE)
+    f.map(IOVA2, PAGE2)
+    m.q.w64(PAGE, OLD)
+    m.q.w64(PAGE2, OLD)
+    return m, f, m.q
+
+
+def several(env, n, **kw):
+    """A machine with n functions and a page mapped for each of them."""
+    m = Machine(env, functions=n, **kw)
+    for f in m.fns:
+        f.map(IOVA, PAGE + f.fn * 0x1000)
+    return m, m.fns, m.q
+
+
+def cached(f, iova=IOVA):
+    """Make the function cache a translation, with a write that lands."""
+    equal(f.put(iova, OLD), OK, "write that fills the ATC")
+    equal(f.reg(REG_FLAGS) & 1, 1, "it was translated")
+
+
+# --- registers and what firmware tables say
+
+@test
+def idr0_ats(env):
+    """IDR0.ATS follows the property."""
+    equal(Machine(env).rd(IDR0) >> 10 & 1, 1, "IDR0.ATS with ats=on")
+    env.restart()
+    equal(Machine(env, ats=False).rd(IDR0) >> 10 & 3, 0,
+          "IDR0.ATS and NS1ATS with ats=off")
+
+
+@test
+def idr0_default(env):
+    """Without the property the SMMU is what it was: no ATS."""
+    m = Machine(env, functions=0, bare=True, start=False)
+    equal(m.rd(IDR0) >> 10 & 3, 0, "IDR0.ATS and NS1ATS")
+
+
+@test
+def device_tree(env):
+    """The host bridge node has ats-supported with ats=on only."""
+    blobs = []
+    for onoff in ("on", "off"):
+        path = os.path.join(env.dir, "dtb-" + onoff)
+        subprocess.run([env.binary, "-accel", "qtest", "-display", "none",
+                        "-nodefaults", "-M", f"virt,iommu=smmuv3,dumpdtb={path}",
+                        "-global", "arm-smmuv3.ats=" + onoff], check=True,
+                       stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                       stderr=subprocess.DEVNULL)
+        with open(path, "rb") as f:
+            blobs.append(b"ats-supported\0" in f.read())
+    equal(blobs, [True, False], "ats-supported in the device tree")
+
+
+@test
+def help_describes_properties(env):
+    """Every property of the interface exists and explains itself."""
+    want = {
+        "arm-smmuv3": ["ats", "atc-inv-timeout-us", "atc-inv-sync-repeat",
+                       "cons-err-sticky", "stat-cerror-atc-inv",
+                       "stat-atc-inv", "stat-sync"],
+        "atc-endpoint": ["acs", "flr", "atc-size", "atc-fault",
+                         "atc-silent-next", "reset-ready-ms", "dead",
+                         "stat-inv-received", "stat-inv-answered",
+                         "stat-inv-dropped", "stat-ats-requests",
+                         "stat-ats-refused", "stat-translated-reads-landed",
+                         "stat-translated-reads-refused",
+                         "stat-translated-writes-landed",
+                         "stat-translated-writes-refused",
+                         "stat-untranslated-landed",
+                         "stat-untranslated-refused", "stat-flr",
+                         "atc-entries", "ats-enabled"],
+    }
+    for device, props in want.items():
+        text = subprocess.run([env.binary, "-device", device + ",help"],
+                              check=True, capture_output=True,
+                              encoding="utf-8").stdout
+        for prop in props:
+            lines = [x for x in text.splitlines()
+                     if x.split("=")[0].strip() == prop]
+            check(lines, f"{device} has no property {prop}")
+            check(" - " in lines[0] and
+                  len(lines[0].split(" - ", 1)[1].strip()) > 8,
+                  f"{device}.{prop} has no description: {lines[0]}")
+
+
+@test
+def smmu_defaults(env):
+    """Defaults of the SMMU's properties; they change at run time."""
+    m = Machine(env)
+    equal(m.get("atc-inv-timeout-us"), 10000, "atc-inv-timeout-us")
+    equal(m.get("atc-inv-sync-repeat"), 0, "atc-inv-sync-repeat")
+    equal(m.get("cons-err-sticky"), False, "cons-err-sticky")
+    equal(m.q.get("/machine/smmu", "type"), "arm-smmuv3", "type of the path")
+    for prop, value in (("atc-inv-timeout-us", 1 << 40),
+                        ("atc-inv-sync-repeat", 7),
+                        ("cons-err-sticky", True)):
+        m.set(prop, value)
+        equal(m.get(prop), value, prop)
+
+
+# --- the endpoint
+
+@test
+def endpoint_config_space(env):
+    """IDs and capabilities."""
+    m = Machine(env, start=False)
+    f = m.fns[0]
+    m.bridge()
+    equal(m.q.r32(f.cfg), 0xa7c01234, "vendor and device")
+    equal(m.q.r32(f.cfg + 8) >> 16, 0xff00, "class")
+    equal(m.q.r32(f.cfg + 0x10) & 0xf, 0x4, "BAR 0 is 64-bit memory")
+    m.q.w32(f.cfg + 0x10, 0xffffffff)
+    equal(m.q.r32(f.cfg + 0x10) & ~0xf, 0xffff0000, "size of BAR 0")
+    for cap in (CAP_PM, CAP_MSI, CAP_EXP):
+        check(f.cap(cap), f"no capability {cap:#x}")
+    check(m.q.r32(f.cfg + f.cap(CAP_EXP) + 4) >> 28 & 1, "no FLR")
+    equal(f.ext_cap(EXT_ATS), 0x100, "place of the ATS capability")
+    equal(m.q.r16(f.cfg + 0x106), 0, "ATS_CTRL after power-on")
+
+
+@test
+def endpoint_options(env):
+    """acs, flr and aer decide about capabilities."""
+    m = Machine(env, functions=2, start=False)
+    m.bridge()
+    for f in m.fns:
+        check(f.ext_cap(EXT_ACS), f"function {f.fn} has no ACS capability")
+        check(not f.ext_cap(EXT_AER), f"function {f.fn} has AER")
+    env.restart()
+    m = Machine(env, functions=2, ep="acs=off,flr=off,aer=on", start=False)
+    m.bridge()
+    for f in m.fns:
+        check(not f.ext_cap(EXT_ACS), f"function {f.fn} has ACS")
+        check(f.ext_cap(EXT_AER), f"function {f.fn} has no AER")
+        equal(m.q.r32(f.cfg + f.cap(CAP_EXP) + 4) >> 28 & 1, 0, "FLR bit")
+
+
+@test
+def endpoint_registers(env):
+    """32 and 64 bit accesses to the registers and the buffer."""
+    m, f, q = one(env)
+    equal(f.reg(REG_ID), 0xa7c00001, "ID")
+    q.w64(f.bar + REG_IOVA, 0x123456789abcdef0)
+    equal(q.r64(f.bar + REG_IOVA), 0x123456789abcdef0, "IOVA, 64 bits")
+    q.w32(f.bar + REG_IOVA + 4, 0xcafe)
+    equal(q.r64(f.bar + REG_IOVA), 0xcafe9abcdef0, "IOVA, upper half")
+    q.w64(f.bar + BUF + 0xff8, NEW)
+    equal(q.r64(f.bar + BUF + 0xff8), NEW, "end of the buffer")
+    equal(q.r32(f.bar + BUF + 0xffc), NEW >> 32, "its last 32 bits")
+    equal(m.get("stat-atc-inv"), 0, "no invalidation yet")
+
+
+@test
+def endpoint_bad_parameters(env):
+    """LEN and page crossing are checked."""
+    m, f, _ = one(env)
+    for iova, length in ((IOVA, 0), (IOVA, 4097), (IOVA + 1, 4096),
+                         (IOVA + 0xff9, 8)):
+        for cmd in (READ, WRITE, READ | UNTRANSLATED):
+            equal(f.dma(cmd, iova, length), BAD,
+                  f"command {cmd:#x} at {iova:#x} of {length}")
+    for cmd in (0, 4, WRITE | UNTRANSLATED | HIT_ONLY, WRITE | 0x800):
+        equal(f.dma(cmd, IOVA), BAD, f"command {cmd:#x}")
+    equal(f.dma(READ, IOVA + 0xff8), OK, "up to the end of the page")
+    equal(f.dma(WRITE, IOVA, 4096), OK, "a whole page")
+    m.no_event()
+
+
+@test
+def endpoint_msi(env):
+    """REG_IRQ sends the MSI, which is never translated by the ATC."""
+    _, f, q = one(env)
+    cap = f.cap(CAP_MSI)
+    q.w32(f.cfg + cap + 4, IOVA2 + 0x40)
+    q.w32(f.cfg + cap + 8, 0)
+    q.w16(f.cfg + cap + 12, 0xbeef)
+    q.w16(f.cfg + cap + 2, 1)
+    requests = f.get("stat-ats-requests")
+    q.w32(f.bar + REG_IRQ, 1)
+    for _ in range(100):
+        if q.r32(PAGE2 + 0x40) == 0xbeef:
+            break
+        q.clock_step(1)
+    equal(q.r32(PAGE2 + 0x40), 0xbeef, "data of the MSI")
+    equal(f.get("stat-ats-requests"), requests, "translation requests")
+
+
+@test
+def endpoint_mark(env):
+    """REG_MARK writes a line to the timeline."""
+    _, f, q = one(env)
+    q.clock_step(1234)
+    q.w32(f.bar + REG_MARK, 4711)
+    marks = q.timeline("mark")
+    equal([x["val"] for x in marks], [4711], "marks")
+    check(marks[0]["t"] >= 1234, "time of the mark")
+
+
+# --- translation
+
+@test
+def untranslated(env):
+    """Untranslated accesses go through the page tables."""
+    m, f, q = one(env)
+    equal(f.put(IOVA, NEW, UNTRANSLATED), OK, "write")
+    equal(q.r64(PAGE), NEW, "memory after the write")
+    equal(f.fetch(IOVA, UNTRANSLATED), (OK, NEW), "read")
+    equal(f.reg(REG_FLAGS), 0, "FLAGS")
+    equal(f.get("stat-untranslated-landed"), 2, "stat-untranslated-landed")
+    m.no_event()
+    equal(f.put(IOVA + 0x100000, NEW, UNTRANSLATED), REFUSED, "unmapped")
+    equal(f.get("stat-untranslated-refused"), 1, "stat-untranslated-refused")
+    m.event(F_TRANSLATION, f.sid, IOVA + 0x100000)
+    equal(f.get("stat-ats-requests"), 0, "stat-ats-requests")
+
+
+@test
+def translated(env):
+    """The first access asks, the second uses the ATC; both reach memory."""
+    m, f, q = one(env)
+    equal(f.put(IOVA + 8, NEW), OK, "first write")
+    equal(q.r64(PAGE + 8), NEW, "memory after the first write")
+    equal(f.reg(REG_FLAGS), 1, "FLAGS of a miss")
+    equal(q.r64(f.bar + REG_PA), PAGE + 8, "PA")
+    equal(f.reg(REG_ENTRIES), 1, "entries")
+    equal(f.put(IOVA + 16, STALE), OK, "second write")
+    equal(q.r64(PAGE + 16), STALE, "memory after the second write")
+    equal(f.reg(REG_FLAGS), 3, "FLAGS of a hit")
+    equal(f.fetch(IOVA + 8), (OK, NEW), "read")
+    equal(f.get("stat-ats-requests"), 1, "stat-ats-requests")
+    equal(f.get("stat-translated-writes-landed"), 2, "writes landed")
+    equal(f.get("stat-translated-reads-landed"), 1, "reads landed")
+    m.no_event()
+    landed = q.timeline("translated-landed")
+    equal([(x["sid"], x["write"]) for x in landed],
+          [(f.sid, True), (f.sid, True), (f.sid, False)], "timeline")
+
+
+@test
+def prefetch(env):
+    """PREFETCH fills the ATC and touches no memory."""
+    m, f, q = one(env)
+    equal(f.dma(PREFETCH, IOVA), OK, "prefetch")
+    equal(f.get("atc-entries"), 1, "entries")
+    equal(q.r64(PAGE), OLD, "memory")
+    equal(f.put(IOVA, NEW, HIT_ONLY), OK, "hit-only write")
+    equal(f.reg(REG_FLAGS), 3, "FLAGS")
+    equal(q.r64(PAGE), NEW, "memory")
+    equal(f.dma(PREFETCH, IOVA), OK, "prefetch again")
+    equal(f.get("stat-ats-requests"), 2, "a prefetch always asks")
+    equal(f.get("atc-entries"), 1, "entries")
+    m.no_event()
+
+
+@test
+def unmapped_page(env):
+    """A request for an unmapped page succeeds with R = W = 0: no event."""
+    m, f, _ = one(env)
+    equal(f.dma(PREFETCH, IOVA + 0x100000), NO_PERM, "prefetch")
+    equal(f.dma(PREFETCH | NO_WRITE, IOVA + 0x40000000), NO_PERM,
+          "prefetch where even the table is missing")
+    equal(f.put(IOVA + 0x100000, NEW), NO_PERM, "write")
+    equal(f.get("atc-entries"), 0, "entries")
+    equal(f.get("stat-ats-requests"), 3, "stat-ats-requests")
+    equal(f.get("stat-ats-refused"), 0, "stat-ats-refused")
+    m.no_event()
+
+
+@test
+def read_only_page(env):
+    """A read-only page gives R = 1, W = 0."""
+    m, f, q = one(env)
+    f.map(IOVA + 0x5000, PAGE + 0x5000, ro=True)
+    q.w64(PAGE + 0x5000, OLD)
+    equal(f.dma(PREFETCH, IOVA + 0x5000), NO_PERM, "prefetch for writing")
+    equal(f.get("atc-entries"), 1, "the read-only entry is cached")
+    equal(f.fetch(IOVA + 0x5000, HIT_ONLY), (OK, OLD), "read")
+    equal(f.put(IOVA + 0x5000, NEW, HIT_ONLY), NO_PERM, "hit-only write")
+    equal(f.put(IOVA + 0x5000, NEW), NO_PERM, "write")
+    equal(q.r64(PAGE + 0x5000), OLD, "memory")
+    m.no_event()
+
+
+@test
+def no_write_flag(env):
+    """A request with No Write brings no write permission."""
+    m, f, _ = one(env)
+    equal(f.dma(PREFETCH | NO_WRITE, IOVA), OK, "prefetch")
+    equal(f.fetch(IOVA, HIT_ONLY)[0], OK, "read")
+    equal(f.put(IOVA, NEW, HIT_ONLY), NO_PERM, "write")
+    equal(f.put(IOVA, NEW), OK, "write that may ask again")
+    equal(f.reg(REG_FLAGS), 1, "it did ask")
+    equal(f.get("atc-entries"), 1, "entries")
+    m.no_event()
+
+
+@test
+def hit_only(env):
+    """A stale device never asks."""
+    _, f, q = one(env)
+    equal(f.put(IOVA, NEW, HIT_ONLY), NO_ENTRY, "write on an empty ATC")
+    equal(q.r64(PAGE), OLD, "memory")
+    equal(f.get("stat-ats-requests"), 0, "stat-ats-requests")
+
+
+@test
+def block_mapping(env):
+    """One translation covers a block; any page of it takes it back."""
+    m, f, q = one(env)
+    f.map(0x40000000, RAM + 0x1000000, block=True)
+    equal(f.put(0x40000000 + 0x12340, NEW), OK, "write")
+    equal(q.r64(RAM + 0x1012340), NEW, "memory")
+    equal(f.put(0x40000000 + 0x1ff000, NEW, HIT_ONLY), OK, "another page")
+    equal(q.r64(RAM + 0x11ff000), NEW, "memory")
+    equal(f.get("atc-entries"), 1, "entries")
+    m.issue(atc_inv(f.sid, 0x40000000 + 0x5000, 0), sync())
+    equal(f.get("atc-entries"), 0, "entries")
+
+
+@test
+def capacity(env):
+    """The least recently used translation makes room."""
+    _, f, _ = one(env, ep="atc-size=2")
+    f.map(IOVA + 0x2000, PAGE + 0x2000)
+    cached(f, IOVA)
+    cached(f, IOVA2)
+    cached(f, IOVA)
+    cached(f, IOVA + 0x2000)
+    equal(f.get("atc-entries"), 2, "entries")
+    equal(f.fetch(IOVA, HIT_ONLY)[0], OK, "recently used")
+    equal(f.fetch(IOVA2, HIT_ONLY)[0], NO_ENTRY, "least recently used")
+
+
+# --- who may use ATS
+
+@test
+def ats_disabled_in_function(env):
+    """ATS_CTRL.E = 0: nothing is requested, accesses are untranslated."""
+    m, f, q = one(env)
+    f.ats(False)
+    equal(f.get("ats-enabled"), False, "ats-enabled")
+    equal(f.dma(PREFETCH, IOVA), ATS_REFUSED, "prefetch")
+    equal(f.put(IOVA, NEW), OK, "write")
+    equal(f.reg(REG_FLAGS), 0, "FLAGS")
+    equal(q.r64(PAGE), NEW, "memory")
+    equal(f.get("stat-ats-requests"), 0, "stat-ats-requests")
+    m.no_event()
+    f.ats(True)
+    equal(f.get("ats-enabled"), True, "ats-enabled")
+    cached(f)
+    f.ats(False)
+    equal(f.get("atc-entries"), 0, "a healthy function forgets")
+
+
+@test
+def eats_zero(env):
+    """EATS = 0 refuses requests with 0x05 and translated accesses with 0x07,
+    from CMD_CFGI_STE on."""
+    m, f, q = one(env)
+    cached(f)
+    f.store_eats(0)
+    equal(f.put(IOVA, NEW, HIT_ONLY), OK, "write before CMD_CFGI_STE")
+    equal(q.r64(PAGE), NEW, "it lands: the old STE is cached")
+    m.no_event()
+
+    m.issue(cfgi_ste(f.sid), sync())
+    equal(f.put(IOVA + 8, STALE, HIT_ONLY), REFUSED, "write")
+    equal(f.reg(REG_FLAGS), 3, "it went out as a translated one")
+    equal(q.r64(PAGE + 8), 0, "memory")
+    m.event(F_TRANSL_FORBIDDEN, f.sid, PAGE + 8, read=0)
+    equal(f.fetch(IOVA, HIT_ONLY)[0], REFUSED, "read")
+    m.event(F_TRANSL_FORBIDDEN, f.sid, PAGE, read=1)
+    equal(f.dma(PREFETCH, IOVA2), ATS_REFUSED, "prefetch")
+    m.event(F_BAD_ATS_TREQ, f.sid, IOVA2)
+    equal(f.put(IOVA2, NEW), ATS_REFUSED, "write that has to ask")
+    m.event(F_BAD_ATS_TREQ, f.sid, IOVA2)
+    equal(f.put(IOVA2, NEW, UNTRANSLATED), OK, "untranslated write")
+    equal(q.r64(PAGE2), NEW, "memory")
+    m.no_event()
+    equal(f.get("stat-translated-writes-refused"), 1, "writes refused")
+    equal(f.get("stat-translated-reads-refused"), 1, "reads refused")
+    equal(f.get("stat-ats-refused"), 2, "requests refused")
+    equal([(x["sid"], x["event"], x["write"], x["reason"])
+           for x in q.timeline("translated-refused")],
+          [(f.sid, 7, True, "eats"), (f.sid, 7, False, "eats")], "timeline")
+
+    f.store_eats(1)
+    m.issue(cfgi_ste(f.sid), sync())
+    equal(f.put(IOVA, NEW, HIT_ONLY), OK, "write with EATS = 1 again")
+
+
+@test
+def eats_reserved(env):
+    """Split-stage and DPT do not exist here: as EATS = 0."""
+    m, f, _ = one(env)
+    for eats in (2, 3):
+        f.attach(eats=eats)
+        equal(f.dma(PREFETCH, IOVA), ATS_REFUSED, f"prefetch, EATS = {eats}")
+        m.event(F_BAD_ATS_TREQ, f.sid, IOVA)
+
+
+@test
+def config_bypass(env):
+    """Config bypass refuses ATS with the same events, whatever EATS says."""
+    m, f, q = one(env)
+    cached(f)
+    f.attach(config=BYPASS, eats=1)
+    equal(f.put(IOVA, STALE, HIT_ONLY), REFUSED, "write")
+    m.event(F_TRANSL_FORBIDDEN, f.sid, PAGE, read=0)
+    equal(f.dma(PREFETCH, IOVA), ATS_REFUSED, "prefetch")
+    m.event(F_BAD_ATS_TREQ, f.sid, IOVA)
+    equal(q.r64(PAGE), OLD, "memory")
+    equal(f.put(PAGE, NEW, UNTRANSLATED), OK, "untranslated write")
+    equal(q.r64(PAGE), NEW, "memory")
+    equal(q.timeline("translated-refused")[0]["reason"], "config", "reason")
+
+
+@test
+def config_abort(env):
+    """Config abort refuses everything silently."""
+    m, f, q = one(env)
+    cached(f)
+    f.attach(config=ABORT, eats=1)
+    equal(f.put(IOVA, STALE, HIT_ONLY), REFUSED, "write")
+    equal(f.dma(PREFETCH, IOVA), ATS_REFUSED, "prefetch")
+    equal(f.put(IOVA, STALE, UNTRANSLATED), REFUSED, "untranslated write")
+    equal(q.r64(PAGE), OLD, "memory")
+    m.no_event()
+    refused = q.timeline("translated-refused")
+    equal((refused[0]["reason"], refused[0]["event"]), ("config", 0),
+          "timeline")
+
+
+@test
+def ste_invalid(env):
+    """An invalid STE refuses; IDR0.ATSRECERR = 0: without an event."""
+    m, f, q = one(env)
+    cached(f)
+    f.attach(valid=False)
+    equal(f.put(IOVA, STALE, HIT_ONLY), REFUSED, "write")
+    equal(f.dma(PREFETCH, IOVA), ATS_REFUSED, "prefetch")
+    m.no_event()
+    equal(q.r64(PAGE), OLD, "memory")
+    equal(q.timeline("translated-refused")[0]["reason"], "table", "reason")
+
+
+@test
+def atschk_off(env):
+    """ATSCHK = 0 lets translated accesses through; requests are checked."""
+    m, f, q = one(env)
+    cached(f)
+    f.attach(eats=0)
+    m.wr(CR0, m.rd(CR0) & ~CR0_ATSCHK)
+    equal(m.rd(CR0ACK) & CR0_ATSCHK, 0, "CR0ACK.ATSCHK")
+    equal(f.put(IOVA, STALE, HIT_ONLY), OK, "write")
+    equal(q.r64(PAGE), STALE, "memory")
+    m.no_event()
+    equal(f.dma(PREFETCH, IOVA), ATS_REFUSED, "prefetch")
+    m.event(F_BAD_ATS_TREQ, f.sid, IOVA)
+    m.wr(CR0, m.rd(CR0) | CR0_ATSCHK)
+    equal(f.put(IOVA, NEW, HIT_ONLY), REFUSED, "write with ATSCHK again")
+    m.event(F_TRANSL_FORBIDDEN, f.sid, PAGE, read=0)
+
+
+@test
+def smmu_disabled(env):
+    """SMMUEN = 0: requests are refused silently; GBPA decides the rest."""
+    m, f, q = one(env)
+    cached(f)
+    m.wr(CR0, m.rd(CR0) & ~CR0_SMMUEN)
+    equal(f.dma(PREFETCH, IOVA), ATS_REFUSED, "prefetch")
+    equal(f.put(IOVA, NEW, HIT_ONLY), OK, "write with GBPA.ABORT = 0")
+    equal(q.r64(PAGE), NEW, "memory")
+    m.wr(GBPA, 1 << 31 | 1 << 20)
+    equal(f.put(IOVA, STALE, HIT_ONLY), REFUSED, "write with GBPA.ABORT = 1")
+    equal(f.put(PAGE, STALE, UNTRANSLATED), REFUSED, "untranslated")
+    equal(q.r64(PAGE), NEW, "memory")
+    m.no_event()
+
+
+@test
+def bus_master_off(env):
+    """Without bus mastering nothing leaves the function."""
+    m, f, q = one(env)
+    cached(f)
+    q.w16(f.cfg + 4, 2)
+    equal(f.put(IOVA, NEW, HIT_ONLY), REFUSED, "translated write")
+    equal(f.put(IOVA, NEW, UNTRANSLATED), REFUSED, "untranslated write")
+    equal(f.dma(PREFETCH, IOVA), ATS_REFUSED, "prefetch")
+    equal(q.r64(PAGE), OLD, "memory")
+    m.no_event()
+
+
+# --- invalidation
+
+@test
+def stale_without_invalidation(env):
+    """Unmap + TLBI alone leave a device that writes to the old page."""
+    m, f, q = one(env)
+    cached(f)
+    f.unmap(IOVA)
+    equal(f.put(IOVA, NEW, UNTRANSLATED), REFUSED, "untranslated write")
+    m.event(F_TRANSLATION, f.sid, IOVA)
+    equal(f.put(IOVA, STALE), OK, "stale write")
+    equal(q.r64(PAGE), STALE, "it corrupts memory")
+    m.issue(atc_inv(f.sid, IOVA, 0), sync())
+    equal(f.put(IOVA, NEW, HIT_ONLY), NO_ENTRY, "after the invalidation")
+    equal(f.put(IOVA, NEW), NO_PERM, "and when it asks")
+
+
+@test
+def invalidate_ranges(env):
+    """Address, size, global and SubstreamID decide what goes."""
+    m, f, _ = one(env)
+    for i in range(2, 8):
+        f.map(IOVA + i * 0x1000, PAGE + i * 0x1000)
+
+    def fill():
+        m.issue(atc_inv(f.sid), sync())
+        equal(f.get("atc-entries"), 0, "entries after invalidate-all")
+        for i in range(8):
+            equal(f.dma(PREFETCH, IOVA + i * 0x1000), OK, f"prefetch {i}")
+
+    def left():
+        return [i for i in range(8)
+                if f.fetch(IOVA + i * 0x1000, HIT_ONLY)[0] == OK]
+
+    fill()
+    m.issue(atc_inv(f.sid, IOVA + 0x3000, 0), sync())
+    equal(left(), [0, 1, 2, 4, 5, 6, 7], "one page")
+    fill()
+    m.issue(atc_inv(f.sid, IOVA + 0x4000, 2), sync())
+    equal(left(), [0, 1, 2, 3], "four pages")
+    fill()
+    m.issue(atc_inv(f.sid, IOVA + 0x100000, 3), sync())
+    equal(left(), list(range(8)), "other pages")
+    m.issue(atc_inv(f.sid, IOVA, 0, ssid=0), sync())
+    equal(left(), list(range(8)), "with a SubstreamID: other translations")
+    m.issue(atc_inv(f.sid, IOVA, 0, ssid=0, g=True), sync())
+    equal(left(), [1, 2, 3, 4, 5, 6, 7], "global")
+    m.issue(atc_inv(f.sid + 1), sync())
+    equal(left(), [1, 2, 3, 4, 5, 6, 7], "another StreamID")
+    m.issue(atc_inv(f.sid, 0, 51), sync())
+    equal(left(), [], "half of everything")
+
+
+@test
+def answers_before_ats_is_enabled(env):
+    """A function answers also with ATS_CTRL.E = 0."""
+    m, f, _ = one(env)
+    f.ats(False)
+    m.issue(atc_inv(f.sid), sync())
+    equal(f.get("stat-inv-answered"), 1, "stat-inv-answered")
+
+
+@test
+def no_function(env):
+    """CMD_ATC_INV to nobody completes without error."""
+    m, _, _ = one(env)
+    for sid in (0x107, 0x1ff, 0x000, 0x2345, 0xffffffff):
+        m.issue(atc_inv(sid), sync())
+    m.idle()
+    equal(m.get("stat-atc-inv"), 5, "stat-atc-inv")
+
+
+@test
+def other_devices(env):
+    """A function without an ATC answers at once."""
+    m = Machine(env, extra=["-device", "edu,bus=pcie.0,addr=5.0"])
+    m.issue(atc_inv(0x28), sync())
+
+
+@test
+def counters(env):
+    """Counters of a healthy function and of the SMMU."""
+    m, f, _ = one(env)
+    syncs = m.get("stat-sync")
+    for _ in range(3):
+        m.issue(atc_inv(f.sid), sync())
+    equal(f.get("stat-inv-received"), 3, "stat-inv-received")
+    equal(f.get("stat-inv-answered"), 3, "stat-inv-answered")
+    equal(f.get("stat-inv-dropped"), 0, "stat-inv-dropped")
+    equal(m.get("stat-atc-inv"), 3, "stat-atc-inv")
+    equal(m.get("stat-sync") - syncs, 3, "stat-sync")
+    equal(m.get("stat-cerror-atc-inv"), 0, "stat-cerror-atc-inv")
+
+
+# --- silence
+
+@test
+def silent(env):
+    """The CMD_SYNC waits, then fails; CONS stays on it; the
+    acknowledgement resumes; what is behind it waits all that time."""
+    m, f, q = one(env)
+    cached(f)
+    f.unmap(IOVA)
+    f.fault("silent")
+    received = f.get("stat-inv-received")
+    start = m.prod
+    m.queue(atc_inv(f.sid, IOVA, 0), sync(), tlbi_all(),
+            atc_inv(f.sid + 8), sync())
+    at = start + 1
+    m.waits_at(at)
+    equal(f.get("stat-inv-received") - received, 1, "stat-inv-received")
+    m.step(TIMEOUT - 1)
+    m.waits_at(at, "one ns before the timeout, the queue")
+    m.step(1)
+    m.failed_at(at)
+    equal(m.get("stat-cerror-atc-inv"), 1, "stat-cerror-atc-inv")
+    equal(m.get("stat-atc-inv"), 1, "CMD_ATC_INV behind it not consumed")
+
+    m.step(1000 * MS)
+    m.failed_at(at)
+    m.wr(CMDQ_PROD, m.prod)
+    m.failed_at(at)
+    equal(m.get("stat-cerror-atc-inv"), 1, "PROD resumes nothing")
+    m.wr(GERRORN, m.rd(GERRORN))
+    m.failed_at(at)
+    equal(m.get("stat-atc-inv"), 1, "nor does GERRORN as it was")
+
+    m.ack()
+    m.idle()
+    equal(m.err(), 0, "ERR after the acknowledgement")
+    equal(m.get("stat-atc-inv"), 2, "CMD_ATC_INV behind it")
+    equal(f.get("stat-inv-dropped"), 1, "stat-inv-dropped")
+    equal(f.put(IOVA, STALE, HIT_ONLY), OK, "the entry is still there")
+    equal(q.r64(PAGE), STALE, "and so the stale write lands")
+
+
+@test
+def silent_timeline(env):
+    """The timeline of one incident, in order, with the StreamID."""
+    m, f, q = one(env)
+    cached(f)
+    f.fault("silent")
+    at = m.prod + 1
+    m.queue(atc_inv(f.sid, IOVA, 0), sync())
+    m.step(TIMEOUT)
+    m.ack()
+    f.attach(eats=0)
+    f.put(IOVA, STALE, HIT_ONLY)
+    f.flr()
+    lines = q.timeline()
+    order = [x["ev"] for x in lines]
+    first = order.index("silence")
+    lines, order = lines[first:], order[first:]
+    want = ["silence", "atc-inv", "cerror", "cmdq-ack", "cfgi-ste", "ste",
+            "translated-refused", "event", "flr"]
+    equal([x for x in order if x in want], want, "order of events")
+    by = {x["ev"]: x for x in lines}
+    equal((by["silence"]["dev"], by["silence"]["fault"]), ("ep0", "silent"),
+          "silence")
+    inv = by["atc-inv"]
+    equal((inv["sid"], inv["addr"], inv["size"], inv["answered"],
+           inv["dropped"]), (f.sid, hex(IOVA), 0, False, True), "atc-inv")
+    equal((by["cerror"]["cons"], by["cerror"]["sids"], by["cerror"]["smmu"]),
+          (at, [f.sid], "/machine/smmu"), "cerror")
+    equal((by["cfgi-ste"]["sid"], by["cfgi-ste"]["eats"]), (f.sid, 0),
+          "cfgi-ste")
+    equal((by["ste"]["sid"], by["ste"]["eats"], by["ste"]["config"]),
+          (f.sid, 0, S1), "ste")
+    equal((by["event"]["type"], by["event"]["sid"]), (7, f.sid), "event")
+    equal(by["flr"]["dev"], "ep0", "flr")
+    equal(by["cerror"]["t"] - inv["t"], TIMEOUT, "time until the error")
+
+
+@test
+def fence_stops_the_stale_write(env):
+    """The whole story: after EATS = 0 the stale write is refused."""
+    m, f, q = one(env)
+    cached(f)
+    f.fault("silent")
+    f.unmap(IOVA)
+    m.queue(atc_inv(f.sid, IOVA, 0), sync())
+    m.step(TIMEOUT)
+    m.ack()
+    q.w64(PAGE, NEW)
+    f.store_eats(0)
+    m.issue(cfgi_ste(f.sid), sync())
+    equal(f.put(IOVA, STALE, HIT_ONLY), REFUSED, "stale write")
+    equal(q.r64(PAGE), NEW, "the page's new contents")
+    m.event(F_TRANSL_FORBIDDEN, f.sid, PAGE, read=0)
+
+
+@test
+def gerror_interrupt(env):
+    """GERROR raises its interrupt line, if it is enabled."""
+    m, f, q = one(env)
+    q.command("irq_intercept_out /machine/smmu sysbus-irq")
+    f.fault("silent")
+    m.queue(atc_inv(f.sid), sync())
+    equal(q.irqs, [], "interrupts while it waits")
+    m.step(TIMEOUT)
+    m.failed_at(m.prod - 1)
+    equal(q.irqs, [("raise", IRQ_GERROR), ("lower", IRQ_GERROR)],
+          "interrupts of the error")
+    m.ack()
+    q.irqs.clear()
+    m.wr(IRQ_CTRL, 0)
+    m.queue(atc_inv(f.sid), sync())
+    m.step(TIMEOUT)
+    m.failed_at(m.prod - 1)
+    equal(q.irqs, [], "interrupts with GERROR_IRQEN = 0")
+
+
+@test
+def sync_interrupt(env):
+    """CMD_SYNC with CS = IRQ signals when it completes, not before."""
+    m, f, q = one(env)
+    q.command("irq_intercept_out /machine/smmu sysbus-irq")
+    f.set("atc-late-us", 2000)
+    f.fault("late")
+    m.queue(atc_inv(f.sid), sync(cs=1))
+    m.rd(CMDQ_CONS)
+    equal(q.irqs, [], "interrupts while it waits")
+    m.step(2 * MS)
+    m.idle()
+    equal(q.irqs, [("raise", IRQ_SYNC), ("lower", IRQ_SYNC)], "interrupts")
+
+
+@test
+def silence_starts_before_sync(env):
+    """The time runs from the invalidation, and no error comes before a
+    CMD_SYNC asks for it."""
+    m, f, _ = one(env)
+    f.fault("silent")
+    m.queue(atc_inv(f.sid))
+    m.idle()
+    m.step(100 * TIMEOUT)
+    m.idle()
+    m.queue(tlbi_all(), sync())
+    m.failed_at(m.prod - 1)
+    m.ack()
+    m.idle()
+
+    m.queue(atc_inv(f.sid))
+    m.step(TIMEOUT // 2)
+    m.queue(sync())
+    m.waits_at(m.prod - 1)
+    m.step(TIMEOUT // 2)
+    m.failed_at(m.prod - 1)
+
+
+@test
+def foreign_sync_takes_the_error(env):
+    """The error belongs to the next CMD_SYNC, whoever queued it."""
+    m, fns, _ = several(env, 2)
+    fns[0].fault("silent")
+    m.queue(atc_inv(fns[0].sid))
+    m.queue(atc_inv(fns[1].sid), sync())
+    m.step(TIMEOUT)
+    m.failed_at(m.prod - 1)
+    m.ack()
+    m.idle()
+    m.issue(atc_inv(fns[1].sid), sync())
+
+
+@test
+def each_unmap_fails_again(env):
+    """A function that stays silent fails every CMD_SYNC that covers it."""
+    m, f, _ = one(env)
+    f.fault("silent")
+    for i in range(1, 6):
+        m.queue(atc_inv(f.sid), sync())
+        m.step(TIMEOUT)
+        m.failed_at(m.prod - 1)
+        equal(m.get("stat-cerror-atc-inv"), i, "stat-cerror-atc-inv")
+        m.ack()
+        m.idle()
+
+
+@test
+def queue_wraps_while_silent(env):
+    """Errors at every index of the queue, over the wrap."""
+    m, f, _ = one(env, smmu="atc-inv-timeout-us=100")
+    f.fault("silent")
+    for _ in range((1 << CMDQ_LOG2) + 3):
+        m.queue(tlbi_all(), atc_inv(f.sid), sync())
+        m.step(MS)
+        m.failed_at((m.prod - 1) & ((2 << CMDQ_LOG2) - 1))
+        m.ack()
+        m.idle()
+
+
+@test
+def queue_full_of_waiters(env):
+    """A full queue behind a waiting CMD_SYNC drains in order."""
+    m, f, _ = one(env)
+    f.fault("silent")
+    syncs = m.get("stat-sync")
+    start = m.prod
+    m.queue(atc_inv(f.sid), sync(), *[sync()] * ((1 << CMDQ_LOG2) - 2))
+    m.waits_at(start + 1)
+    equal(m.get("stat-sync"), syncs, "stat-sync")
+    m.step(TIMEOUT)
+    m.failed_at(start + 1)
+    m.ack()
+    m.idle()
+    equal(m.get("stat-sync") - syncs, (1 << CMDQ_LOG2) - 1, "stat-sync")
+
+
+@test
+def repeat(env):
+    """atc-inv-sync-repeat: the resumed CMD_SYNC fails again, in time."""
+    m, f, q = one(env, smmu="atc-inv-sync-repeat=2")
+    f.set("atc-silent-next", 1)
+    at = m.prod + 1
+    m.queue(atc_inv(f.sid), sync(), tlbi_all(), sync())
+    for i in range(1, 4):
+        m.waits_at(at, f"before error {i}, the queue")
+        m.step(TIMEOUT - 1)
+        m.waits_at(at, f"just before error {i}, the queue")
+        m.step(1)
+        m.failed_at(at)
+        equal(m.get("stat-cerror-atc-inv"), i, "stat-cerror-atc-inv")
+        m.ack()
+    m.idle()
+    equal([x["sids"] for x in q.timeline("cerror")], [[f.sid]] * 3, "sids")
+    m.issue(atc_inv(f.sid), sync())
+
+
+@test
+def sticky_err(env):
+    """cons-err-sticky keeps CMDQ_CONS.ERR, and harms nothing."""
+    m, f, _ = one(env, smmu="cons-err-sticky=on")
+    f.set("atc-silent-next", 1)
+    m.queue(atc_inv(f.sid), sync())
+    m.step(TIMEOUT)
+    m.ack()
+    m.idle()
+    equal(m.err(), CERROR_ATC_INV_SYNC, "ERR after the acknowledgement")
+    m.issue(atc_inv(f.sid), sync())
+    equal(m.err(), CERROR_ATC_INV_SYNC, "ERR later")
+
+
+@test
+def illegal_command(env):
+    """Other command errors are what they were."""
+    m, f, _ = one(env)
+    at = m.prod
+    m.queue(struct.pack("<4I", 0xfe, 0, 0, 0), atc_inv(f.sid), sync())
+    m.failed_at(at, CERROR_ILL)
+    equal(m.get("stat-cerror-atc-inv"), 0, "stat-cerror-atc-inv")
+    m.q.write(CMDQ + at * 16, sync())
+    m.ack()
+    m.idle()
+
+
+@test
+def illegal_command_behind(env):
+    """An error of the command after a CMD_SYNC that failed."""
+    m, f, _ = one(env)
+    f.set("atc-silent-next", 1)
+    at = m.prod + 1
+    m.queue(atc_inv(f.sid), sync(), struct.pack("<4I", 0xfe, 0, 0, 0))
+    m.step(TIMEOUT)
+    m.failed_at(at)
+    m.ack()
+    m.failed_at(at + 1, CERROR_ILL)
+
+
+@test
+def never(env):
+    """Timeout 0: the CMD_SYNC never completes, until that changes."""
+    m, f, _ = one(env, smmu="atc-inv-timeout-us=0")
+    f.fault("silent")
+    at = m.prod + 1
+    m.queue(atc_inv(f.sid), sync())
+    m.step(3600 * 1000 * MS)
+    m.waits_at(at)
+    f.fault("none")
+    m.queue(atc_inv(f.sid), sync())
+    m.step(MS)
+    m.waits_at(at, "although the function is well again, the queue")
+    m.set("atc-inv-timeout-us", 1000)
+    m.failed_at(at)
+    m.ack()
+    m.idle()
+
+
+@test
+def long_timeout(env):
+    """A timeout above a driver's own second; changed while it runs."""
+    m, f, _ = one(env, smmu="atc-inv-timeout-us=3000000")
+    f.fault("silent")
+    at = m.prod + 1
+    m.queue(atc_inv(f.sid), sync())
+    m.step(2999 * MS)
+    m.waits_at(at)
+    m.step(MS)
+    m.failed_at(at)
+    m.ack()
+    m.queue(atc_inv(f.sid), sync())
+    m.step(MS)
+    m.set("atc-inv-timeout-us", 5000)
+    m.waits_at(at + 2)
+    m.step(4 * MS)
+    m.failed_at(at + 2)
+
+
+@test
+def silent_next(env):
+    """atc-silent-next counts down, then the function behaves."""
+    m, f, _ = one(env)
+    cached(f)
+    f.set("atc-silent-next", 2)
+    for left in (1, 0):
+        m.queue(atc_inv(f.sid), sync())
+        equal(f.get("atc-silent-next"), left, "atc-silent-next")
+        m.step(TIMEOUT)
+        m.failed_at(m.prod - 1)
+        m.ack()
+        m.idle()
+        equal(f.get("atc-entries"), 1, "entries")
+    m.issue(atc_inv(f.sid), sync())
+    equal(f.get("atc-entries"), 0, "entries")
+    equal(f.get("stat-inv-dropped"), 2, "stat-inv-dropped")
+
+
+# --- late answers
+
+@test
+def late(env):
+    """The answer comes after the error, and is ignored; the retry's is in
+    time."""
+    m, f, q = one(env)
+    cached(f)
+    f.fault("late")
+    at = m.prod + 1
+    m.queue(atc_inv(f.sid), sync())
+    m.step(TIMEOUT)
+    m.failed_at(at)
+    equal(f.get("atc-entries"), 1, "entries before the answer")
+    equal(f.get("stat-inv-answered"), 0, "stat-inv-answered")
+    m.ack()
+    m.idle()
+    m.step(MS)
+    equal(f.get("stat-inv-answered"), 1, "stat-inv-answered")
+    equal(f.get("atc-entries"), 0, "entries after the answer")
+    equal(m.get("stat-atc-late"), 1, "stat-atc-late")
+    m.idle()
+    m.issue(atc_inv(f.sid), sync())
+    equal(m.get("stat-cerror-atc-inv"), 1, "stat-cerror-atc-inv")
+    equal(f.get("atc-fault"), "none", "atc-fault")
+    check(q.timeline("atc-inv-done")[0]["late"], "timeline")
+
+
+@test
+def late_answer_helps_no_other(env):
+    """A late answer does not stand for a newer invalidation."""
+    m, f, _ = one(env)
+    f.fault("late")
+    m.queue(atc_inv(f.sid), sync())
+    m.step(TIMEOUT)
+    m.ack()
+    f.set("atc-silent-next", 1)
+    at = m.prod + 1
+    m.queue(atc_inv(f.sid), sync())
+    m.step(MS)
+    equal(m.get("stat-atc-late"), 1, "stat-atc-late")
+    m.waits_at(at, "although the older answer came, the queue")
+    m.step(TIMEOUT)
+    m.failed_at(at)
+
+
+@test
+def slow_but_in_time(env):
+    """An answer before the timeout completes the CMD_SYNC, without error."""
+    m, f, _ = one(env)
+    cached(f)
+    f.set("atc-late-us", 4000)
+    f.fault("late")
+    at = m.prod + 1
+    m.queue(atc_inv(f.sid), sync(), tlbi_all(), sync())
+    m.step(4 * MS - 1)
+    m.waits_at(at)
+    equal(f.get("atc-entries"), 1, "entries before the answer")
+    m.step(1)
+    m.idle()
+    equal(f.get("atc-entries"), 0, "entries after the answer")
+    m.step(100 * TIMEOUT)
+    m.idle()
+    equal(m.get("stat-cerror-atc-inv"), 0, "stat-cerror-atc-inv")
+    equal(m.get("stat-atc-late"), 0, "stat-atc-late")
+
+
+@test
+def slow_functions_under_one_sync(env):
+    """The CMD_SYNC waits for the last of them."""
+    m, fns, _ = several(env, 3)
+    for f, us in zip(fns, (2000, 6000, 4000)):
+        f.set("atc-late-us", us)
+        f.fault("late")
+    at = m.prod + 3
+    m.queue(*[atc_inv(f.sid) for f in fns], sync())
+    for now in (2, 4):
+        m.step(2 * MS)
+        m.waits_at(at, f"after {now} ms, the queue")
+    m.step(2 * MS)
+    m.idle()
+    equal(m.get("stat-cerror-atc-inv"), 0, "stat-cerror-atc-inv")
+
+
+# --- several functions
+
+@test
+def one_of_eight(env):
+    """One silent function of eight under one CMD_SYNC: one error."""
+    m, fns, q = several(env, 8)
+    for f in fns:
+        cached(f)
+    fns[5].fault("silent")
+    at = m.prod + 8
+    m.queue(*[atc_inv(f.sid) for f in fns], sync())
+    m.waits_at(at)
+    m.step(TIMEOUT)
+    m.failed_at(at)
+    m.ack()
+    m.idle()
+    equal(m.get("stat-cerror-atc-inv"), 1, "stat-cerror-atc-inv")
+    equal([f.get("atc-entries") for f in fns],
+          [0, 0, 0, 0, 0, 1, 0, 0], "entries")
+    equal(q.timeline("cerror")[0]["sids"], [fns[5].sid], "sids")
+
+
+@test
+def all_of_eight(env):
+    """Eight silent functions under one CMD_SYNC: one error, no names; one
+    CMD_SYNC each: eight errors, each at its own."""
+    m, fns, q = several(env, 8)
+    for f in fns:
+        f.fault("silent")
+    m.queue(*[atc_inv(f.sid) for f in fns], *[atc_inv(f.sid) for f in fns],
+            sync())
+    m.step(TIMEOUT)
+    m.failed_at(m.prod - 1)
+    m.ack()
+    m.idle()
+    equal(q.timeline("cerror")[0]["sids"], [f.sid for f in fns], "sids")
+
+    start = m.prod
+    cmds = []
+    for f in fns[:4]:
+        cmds += [atc_inv(f.sid), sync()]
+    m.queue(*cmds)
+    for i in range(4):
+        at = (start + 2 * i + 1) & ((2 << CMDQ_LOG2) - 1)
+        m.waits_at(at, f"sync {i}")
+        m.step(TIMEOUT)
+        m.failed_at(at)
+        equal(q.timeline("cerror")[-1]["sids"], [fns[i].sid], "sids")
+        m.ack()
+    m.idle()
+    equal(m.get("stat-cerror-atc-inv"), 5, "stat-cerror-atc-inv")
+
+
+@test
+def siblings_live(env):
+    """A silent function does not keep its sibling from DMA while the
+    CMD_SYNC waits."""
+    m, fns, q = several(env, 2)
+    fns[0].fault("silent")
+    m.queue(atc_inv(fns[0].sid), sync())
+    m.waits_at(m.prod - 1)
+    equal(fns[1].put(IOVA, NEW), OK, "translated write")
+    equal(fns[1].put(IOVA + 8, NEW, UNTRANSLATED), OK, "untranslated write")
+    equal(q.r64(PAGE2), NEW, "memory")
+    equal(q.r64(PAGE2 + 8), NEW, "memory")
+
+
+# --- disabling and resetting the SMMU
+
+@test
+def cmdq_disabled_while_waiting(env):
+    """CMDQEN = 0 ends the wait: no error comes any more."""
+    m, f, _ = one(env)
+    f.fault("silent")
+    at = m.prod + 1
+    m.queue(atc_inv(f.sid), sync(), tlbi_all(), sync())
+    m.waits_at(at)
+    cr0 = m.rd(CR0)
+    m.wr(CR0, cr0 & ~CR0_CMDQEN)
+    equal(m.rd(CR0ACK) & CR0_CMDQEN, 0, "CR0ACK.CMDQEN")
+    m.step(100 * TIMEOUT)
+    check(not m.cmdq_error(), "an error although the queue is disabled")
+    equal(m.cons(), at, "CONS")
+    equal(m.get("stat-cerror-atc-inv"), 0, "stat-cerror-atc-inv")
+    m.wr(CMDQ_PROD, 0)
+    m.wr(CMDQ_CONS, 0)
+    m.prod = 0
+    m.wr(CR0, cr0)
+    m.issue(cfgi_all(), sync())
+    m.step(100 * TIMEOUT)
+    m.idle()
+
+
+@test
+def cmdq_disabled_between_repeats(env):
+    """CMDQEN = 0 also ends what atc-inv-sync-repeat has in store."""
+    m, f, _ = one(env, smmu="atc-inv-sync-repeat=5")
+    f.set("atc-silent-next", 1)
+    m.queue(atc_inv(f.sid), sync())
+    m.step(TIMEOUT)
+    m.ack()
+    m.waits_at(m.prod - 1)
+    cr0 = m.rd(CR0)
+    m.wr(CR0, cr0 & ~CR0_CMDQEN)
+    m.wr(CR0, cr0)
+    m.idle()
+    m.step(100 * TIMEOUT)
+    m.idle()
+    equal(m.get("stat-cerror-atc-inv"), 1, "stat-cerror-atc-inv")
+
+
+@test
+def smmu_disabled_while_waiting(env):
+    """SMMUEN = 0 does not stop the command queue, nor its timeout."""
+    m, f, _ = one(env)
+    f.fault("silent")
+    m.queue(atc_inv(f.sid), sync())
+    m.wr(CR0, m.rd(CR0) & ~CR0_SMMUEN)
+    m.waits_at(m.prod - 1)
+    m.step(TIMEOUT)
+    m.failed_at(m.prod - 1)
+    m.ack()
+    m.idle()
+
+
+@test
+def system_reset_while_waiting(env):
+    """A reset of the machine ends the wait."""
+    m, f, q = one(env)
+    f.fault("silent-forever")
+    m.queue(atc_inv(f.sid), sync())
+    m.waits_at(m.prod - 1)
+    q.qmp("system_reset")
+    q.wait_event("RESET")
+    equal(m.rd(CR0), 0, "CR0")
+    m.step(100 * TIMEOUT)
+    equal(m.rd(GERROR), 0, "GERROR")
+    equal(m.get("stat-cerror-atc-inv"), 0, "stat-cerror-atc-inv")
+    m.start()
+    m.step(100 * TIMEOUT)
+    m.idle()
+    m.queue(atc_inv(f.sid), sync())
+    m.step(TIMEOUT)
+    m.failed_at(m.prod - 1)
+
+
+@test
+def unplug_while_waiting(env):
+    """A function that goes while it owes an answer: the error comes; later
+    invalidations complete at once."""
+    m, fns, q = several(env, 2, extra=[
+        "-device", "pcie-root-port,id=rp1,bus=pcie.0,chassis=2,addr=6.0"])
+    fns[1].fault("silent")
+    at = m.prod + 1
+    m.queue(atc_inv(fns[1].sid), sync())
+    m.waits_at(at)
+    # Both functions of the slot go when the slot is powered off
+    rp = ECAM + (1 << 15)
+    cap = m.pci_cap(rp, CAP_EXP)
+    q.qmp("device_del", id="ep0")
+    ctl = q.r16(rp + cap + 0x18)
+    q.w16(rp + cap + 0x18, ctl & ~0x300 | 0x200 | 0x400 | 0xc0)
+    q.w16(rp + cap + 0x18, ctl & ~0x300 | 0x300 | 0x400 | 0xc0)
+    if q.r32(fns[1].cfg) != 0xffffffff:
+        q.clock_step(6000 * MS)
+    equal(q.r32(fns[1].cfg), 0xffffffff, "IDs of the removed function")
+    m.step(TIMEOUT)
+    m.failed_at(at)
+    m.ack()
+    m.idle()
+    m.issue(atc_inv(fns[1].sid), sync())
+
+
+# --- resets of the function
+
+@test
+def flr(env):
+    """FLR clears ATS_CTRL.E and the ATC, and ends "silent"."""
+    m, f, q = one(env)
+    cached(f)
+    f.fault("silent")
+    m.queue(atc_inv(f.sid), sync())
+    m.step(TIMEOUT)
+    m.ack()
+    f.flr()
+    equal(f.get("ats-enabled"), False, "ats-enabled")
+    equal(q.r16(f.cfg + f.ats_cap + 6), 0, "ATS_CTRL")
+    equal(q.r16(f.cfg + 4) & 6, 0, "memory space and bus master")
+    equal(f.get("atc-entries"), 0, "entries")
+    equal(f.get("atc-fault"), "none", "atc-fault")
+    equal(f.get("stat-flr"), 1, "stat-flr")
+    m.issue(atc_inv(f.sid), sync())
+    f.enable()
+    cached(f)
+    equal(q.r64(PAGE), OLD, "memory")
+
+
+@test
+def flr_answers_nothing(env):
+    """FLR does not answer what the function still owes."""
+    m, f, _ = one(env)
+    f.fault("silent")
+    at = m.prod + 1
+    m.queue(atc_inv(f.sid), sync())
+    f.flr()
+    m.waits_at(at, "after the FLR, the queue")
+    m.step(TIMEOUT)
+    m.failed_at(at)
+    m.ack()
+    m.issue(atc_inv(f.sid), sync())
+
+
+@test
+def flr_forgets_late_answers(env):
+    """FLR while an answer is late: it never comes."""
+    m, f, _ = one(env)
+    f.set("atc-late-us", 2000)
+    f.fault("late")
+    m.queue(atc_inv(f.sid), sync())
+    f.flr()
+    m.step(5 * MS)
+    m.waits_at(m.prod - 1)
+    equal(f.get("stat-inv-answered"), 0, "stat-inv-answered")
+    m.step(TIMEOUT)
+    m.failed_at(m.prod - 1)
+
+
+@test
+def silent_forever(env):
+    """silent-forever survives resets, but the ATC does not."""
+    m, f, _ = one(env)
+    cached(f)
+    f.fault("silent-forever")
+    for reset in (f.flr, m.secondary_reset):
+        reset()
+        equal(f.get("atc-entries"), 0, "entries")
+        equal(f.get("atc-fault"), "silent-forever", "atc-fault")
+        m.queue(atc_inv(f.sid), sync())
+        m.step(TIMEOUT)
+        m.failed_at(m.prod - 1)
+        m.ack()
+    f.fault("none")
+    m.issue(atc_inv(f.sid), sync())
+
+
+@test
+def silent_ignores_ats_disable(env):
+    """A broken ATC keeps its entries when ATS is disabled."""
+    m, f, q = one(env)
+    cached(f)
+    f.fault("silent")
+    f.ats(False)
+    equal(f.get("ats-enabled"), False, "ats-enabled")
+    equal(f.put(IOVA, STALE, HIT_ONLY), OK, "stale write")
+    equal(q.r64(PAGE), STALE, "memory")
+    f.attach(eats=0)
+    equal(f.put(IOVA, NEW, HIT_ONLY), REFUSED, "stale write with EATS = 0")
+    m.event(F_TRANSL_FORBIDDEN, f.sid, PAGE, read=0)
+
+
+@test
+def secondary_bus_reset(env):
+    """A conventional reset heals, and is no FLR."""
+    m, fns, q = several(env, 2)
+    for f in fns:
+        cached(f)
+        f.fault("silent")
+    m.secondary_reset()
+    for f in fns:
+        equal(f.get("atc-fault"), "none", "atc-fault")
+        equal(f.get("atc-entries"), 0, "entries")
+        equal(f.get("ats-enabled"), False, "ats-enabled")
+        equal(f.get("stat-flr"), 0, "stat-flr")
+        m.issue(atc_inv(f.sid), sync())
+    equal([x["dev"] for x in q.timeline("reset")], ["ep0", "ep1"], "timeline")
+
+
+@test
+def low_power(env):
+    """In D3hot a function answers nothing; coming back is a reset."""
+    m, f, _ = one(env)
+    cached(f)
+    f.fault("silent")
+    f.power(3)
+    m.queue(atc_inv(f.sid), sync())
+    m.step(TIMEOUT)
+    m.failed_at(m.prod - 1)
+    m.ack()
+    f.fault("none")
+    m.queue(atc_inv(f.sid), sync())
+    m.step(TIMEOUT)
+    m.failed_at(m.prod - 1)
+    m.ack()
+    f.fault("silent")
+    f.power(0)
+    equal(f.get("atc-fault"), "none", "atc-fault")
+    equal(f.get("atc-entries"), 0, "entries")
+    m.issue(atc_inv(f.sid), sync())
+    f.enable()
+    cached(f)
+
+
+@test
+def reset_ready(env):
+    """reset-ready-ms: away after an FLR, then back."""
+    m, f, q = one(env)
+    f.set("reset-ready-ms", 50)
+    f.flr()
+    for _ in range(2):
+        equal(q.r32(f.cfg), 0xffffffff, "IDs")
+        equal(q.r16(f.cfg + 4), 0xffff, "command")
+        q.w16(f.cfg + 4, 6)
+        q.clock_step(20 * MS)
+    m.queue(atc_inv(f.sid), sync())
+    q.clock_step(10 * MS)
+    m.failed_at(m.prod - 1)
+    m.ack()
+    equal(q.r32(f.cfg), 0xa7c01234, "IDs")
+    equal(q.r16(f.cfg + 4), 0, "writes were lost")
+    m.issue(atc_inv(f.sid), sync())
+    f.enable()
+    cached(f)
+
+
+@test
+def reset_never_ready(env):
+    """reset-ready-ms = 2^32 - 1: away until it is set to 0."""
+    m, f, q = one(env)
+    f.set("reset-ready-ms", 0xffffffff)
+    f.flr()
+    q.clock_step(3600 * 1000 * MS)
+    equal(q.r32(f.cfg), 0xffffffff, "IDs")
+    m.secondary_reset()
+    equal(q.r32(f.cfg), 0xffffffff, "IDs after another reset")
+    f.set("reset-ready-ms", 0)
+    equal(q.r32(f.cfg), 0xa7c01234, "IDs")
+    f.enable()
+    cached(f)
+    m.issue(atc_inv(f.sid), sync())
+
+
+@test
+def dead(env):
+    """A dead function: all ones, no DMA, no answers."""
+    m, f, q = one(env)
+    cached(f)
+    exp = f.cap(CAP_EXP)
+    f.set("dead", True)
+    equal(q.r32(f.cfg), 0xffffffff, "IDs")
+    equal(q.r32(f.bar + REG_ID), 0xffffffff, "BAR")
+    q.w64(f.bar + BUF, STALE)
+    q.w32(f.bar + REG_CMD, WRITE | HIT_ONLY)
+    equal(q.r64(PAGE), OLD, "memory")
+    q.w16(f.cfg + exp + 8, 0x8000)
+    equal(f.get("stat-flr"), 0, "a dead function is not reset")
+    m.queue(atc_inv(f.sid), sync())
+    m.step(TIMEOUT)
+    m.failed_at(m.prod - 1)
+    m.ack()
+    f.set("dead", False)
+    equal(q.r32(f.cfg), 0xa7c01234, "IDs")
+    m.issue(atc_inv(f.sid), sync())
+
+
+@test
+def silent_from_boot(env):
+    """atc-fault given at creation outlasts the machine's own reset."""
+    m, f, _ = one(env, ep="atc-fault=silent")
+    m.queue(atc_inv(f.sid), sync())
+    m.step(TIMEOUT)
+    m.failed_at(m.prod - 1)
+    m.ack()
+    f.flr()
+    m.issue(atc_inv(f.sid), sync())
+
+
+# --- without ATS
+
+@test
+def without_ats(env):
+    """ats=off: the SMMU is the one it was before."""
+    m, f, q = one(env, ats=False)
+    f.fault("silent")
+    m.issue(atc_inv(f.sid), sync())
+    m.step(100 * TIMEOUT)
+    m.idle()
+    equal(f.get("stat-inv-received"), 0, "stat-inv-received")
+    equal(f.dma(PREFETCH, IOVA), ATS_REFUSED, "prefetch")
+    equal(f.put(IOVA, NEW, UNTRANSLATED), OK, "untranslated write")
+    equal(q.r64(PAGE), NEW, "memory")
+    m.no_event()
+    at = m.prod
+    m.queue(struct.pack("<4I", 0xfe, 0, 0, 0))
+    m.failed_at(at, CERROR_ILL)
+    q.write(CMDQ + at * 16, sync())
+    m.ack()
+    m.idle()
+    equal(m.err(), CERROR_ILL, "ERR stays, as ever")
+
+
+# --------------------------------------------------------------------------
+
+class Env:
+    """What a test gets: the means to start QEMU."""
+
+    def __init__(self, binary, keep):
+        self.binary = binary
+        self.keep = keep
+        self.dir = tempfile.mkdtemp(prefix="atc-selftest-")
+        self.qemu = None
+        self.count = 0
+        self.output = ""
+
+    def start(self, args):
+        """Start a QEMU."""
+        self.count += 1
+        workdir = os.path.join(self.dir, str(self.count))
+        os.mkdir(workdir)
+        self.qemu = Qemu(self.binary, workdir, args)
+        return self.qemu
+
+    def restart(self):
+        """End the QEMU that runs, to start another."""
+        self.end()
+
+    def end(self):
+        """End the QEMU that runs.  Complain if it has ended by itself."""
+        if not self.qemu:
+            return
+        died = self.qemu.died()
+        status = self.qemu.process.returncode
+        self.output += self.qemu.stop()
+        self.qemu = None
+        if died:
+            raise Failure(f"QEMU ended by itself, status {status}")
+
+    def close(self):
+        """Remove what is left."""
+        if self.keep:
+            print(f"# kept {self.dir}")
+        else:
+            shutil.rmtree(self.dir, ignore_errors=True)
+
+
+def run(fn, binary, keep):
+    """Run one test.  Returns None or why it failed."""
+    env = Env(binary, keep)
+    why = None
+    argv = None
+    try:
+        fn(env)
+        env.end()
+    except (Skip, Failure) as e:
+        why = e
+        line = traceback.extract_tb(e.__traceback__)
+        where = [x for x in line if x.name == fn.__name__]
+        if where and isinstance(e, Failure):
+            why = Failure(f"{e} (line {where[-1].lineno})")
+    except Exception as e:  # pylint: disable=broad-except
+        why = Failure("".join(traceback.format_exception(e)).rstrip())
+    finally:
+        if env.qemu:
+            argv = env.qemu.argv
+            try:
+                env.end()
+            except Failure as e:
+                why = Failure(f"{why}; {e}")
+        env.close()
+    if isinstance(why, Failure):
+        for text in [str(why)] + env.output.splitlines()[-20:]:
+            print("#   " + text.replace("\n", "\n#   "))
+        if argv:
+            print("#   " + " ".join(argv))
+    return why
+
+
+def main():
+    """Parse the command line, run the tests, print KTAP."""
+    parser = argparse.ArgumentParser(
+        description=__doc__.split("\n\n", maxsplit=1)[0],
+        epilog="Exit status: 0 if no test failed, 1 otherwise.")
+    parser.add_argument("--qemu", metavar="PATH",
+                        default=os.environ.get("QEMU", "qemu-system-aarch64"),
+                        help="the qemu-system-aarch64 to test (default: "
+                             "$QEMU, or the one in the PATH)")
+    parser.add_argument("--list", action="store_true",
+                        help="list the tests and exit")
+    parser.add_argument("--keep", action="store_true",
+                        help="keep the working directory of each test")
+    parser.add_argument("pattern", nargs="*", default=["*"],
+                        help="tests to run, with wildcards (default: all)")
+    args = parser.parse_args()
+
+    tests = [t for t in TESTS
+             if any(fnmatch.fnmatch(t.__name__, p) for p in args.pattern)]
+    if args.list:
+        for t in tests:
+            print(f"{t.__name__:34s}{t.__doc__.split(chr(10))[0]}")
+        return 0
+    if not tests:
+        parser.error("no such test")
+    if not shutil.which(args.qemu):
+        parser.error(f"{args.qemu} cannot be executed")
+
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    failed = 0
+    skipped = 0
+    print("KTAP version 1")
+    print(f"1..{len(tests)}")
+    for number, t in enumerate(tests, 1):
+        why = run(t, args.qemu, args.keep)
+        if isinstance(why, Failure):
+            failed += 1
+            print(f"not ok {number} {t.__name__}")
+        elif why:
+            skipped += 1
+            print(f"ok {number} {t.__name__} # SKIP {why}")
+        else:
+            print(f"ok {number} {t.__name__}")
+        sys.stdout.flush()
+    print(f"# {len(tests) - failed - skipped} passed, {failed} failed, "
+          f"{skipped} skipped")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

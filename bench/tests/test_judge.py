@@ -1,0 +1,195 @@
+# SPDX-License-Identifier: GPL-2.0
+"""
+The verdict, with the logs of real runs: the good ones pass, and each way to
+fail, seeded into a good one, fails it for the right reason.
+"""
+
+import json
+import re
+import sys
+import unittest
+from dataclasses import replace
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from lib import scenario  # noqa: E402
+from lib.splat import Allow  # noqa: E402
+
+LOGS = Path(__file__).with_name("logs")
+# The fields of report.json, which others rely on
+REPORT = ("scenario", "stale_writes_landed", "stale_writes_refused", "cmdq_errors", "log_lines",
+          "fence_us", "innocents_fenced", "blocked", "recovered", "dma_ok_after_recovery")
+
+
+class Judge:
+    """The tests, for one stored run of one-silent."""
+
+    which = None
+
+    def setUp(self):
+        self.scenario = scenario.load("one-silent")
+        self.record = scenario.Record.read(LOGS / f"one-silent-{self.which}")
+
+    def judge(self, **changes):
+        """The verdict over the stored record with @changes."""
+        return scenario.judge(self.scenario, self.which, replace(self.record, **changes))
+
+    def fails(self, words, **changes):
+        """With @changes the run must fail, and say @words."""
+        result = self.judge(**changes)
+        self.assertFalse(result["ok"])
+        self.assertTrue(any(words in fail for fail in result["fails"]), result["fails"])
+
+    def channel(self, pattern, text=None):
+        """The channel's lines without those that match, or with @text in their place."""
+        lines = [re.sub(pattern, text, line) if text is not None else line
+                 for line in self.record.channel
+                 if text is not None or not re.search(pattern, line)]
+        self.assertNotEqual(lines, self.record.channel)
+        return lines
+
+    def value(self, name, value):
+        """The channel with another value in the field @name."""
+        return self.channel(rf'"{name}":[^}}]*', f'"{name}":{json.dumps(value)}')
+
+    def timeline(self, pattern, text=""):
+        """The model's timeline with something replaced."""
+        changed = re.sub(pattern, text, self.record.timeline)
+        self.assertNotEqual(changed, self.record.timeline)
+        return changed
+
+    def test_good(self):
+        result = self.judge()
+        self.assertEqual(result["fails"], [])
+        self.assertTrue(result["ok"])
+
+    def test_report_fields(self):
+        fields = self.judge()["fields"]
+        self.assertEqual([name for name in REPORT if name not in fields], [])
+        json.dumps(fields)
+
+    def test_timeline_is_in_order(self):
+        story = self.judge()["timeline"]
+        self.assertEqual(story[0], {"us": 0, "who": "guest", "what": "silence"})
+        self.assertEqual([s["us"] for s in story], sorted(s["us"] for s in story))
+        self.assertLessEqual({"guest", "model", "kernel"}, {s["who"] for s in story})
+
+    def test_panic(self):
+        self.fails("panic", console=self.record.console
+                   + "[   9.0] Kernel panic - not syncing: Fatal exception\n")
+
+    def test_hard_lockup(self):
+        self.fails("hard lockup", console=self.record.console
+                   + "[   9.0] watchdog: CPU0: Watchdog detected hard LOCKUP on cpu 1\n")
+
+    def test_unexpected_splat(self):
+        self.fails("WARN", console=self.record.console
+                   + "[   9.0] WARNING: drivers/iommu/iommu.c:4181 at f+0x1/0x2, CPU#1\n")
+
+    def test_idle_allowance(self):
+        self.scenario.allow[self.which] = [*self.scenario.allow[self.which],
+                                           Allow("no such line", "it was so once")]
+        self.fails("matches nothing")
+
+    def test_truncated_plan(self):
+        self.fails("10 of 11 planned", channel=self.channel(r"^ok 11 "))
+
+    def test_missing_plan(self):
+        self.fails("no plan", channel=self.channel(r"^1\.\.11$"))
+
+    def test_step_fails(self):
+        self.fails("not ok: reset", channel=self.channel(r"^ok 9 ", "not ok 9 "))
+
+    def test_missing_verdict(self):
+        self.fails("no verdict", channel=self.channel("^@done"))
+
+    def test_nothing_at_all(self):
+        self.fails("no verdict", channel=[], console="", timeline="")
+
+    def test_machine_trouble(self):
+        self.fails("watchdog", problem="watchdog: the guest still ran after 300 s")
+
+    def test_guest_dies_half_way(self):
+        cut = next(n for n, line in enumerate(self.record.channel) if line.startswith("ok 7"))
+        self.fails("6 of 11 planned", channel=self.record.channel[:cut])
+
+    def test_missing_value(self):
+        self.fails("stale_writes_landed", channel=self.channel('"stale_writes_landed"'))
+
+    def test_value_twice(self):
+        line = next(v for v in self.record.channel if '"blocked"' in v)
+        self.fails("given twice", channel=[*self.record.channel, line])
+
+    def test_ats_was_off(self):
+        self.fails("was not 1 before", timeline=self.timeline('"eats":1', '"eats":0'))
+
+    def test_no_translated_access(self):
+        self.fails("no translated access", timeline=self.timeline(r'.*"translated-landed".*\n'))
+
+    def test_model_contradicts_itself(self):
+        self.fails("the model counted", timeline=self.timeline(r'.*"ev":"cerror".*\n'))
+
+    def test_timeline_damaged(self):
+        lines = self.record.timeline.splitlines()
+        lines[4] = lines[4][:20]
+        self.fails("line 5 is no JSON", timeline="\n".join(lines))
+        # Only a line that was being written may be cut off.
+        self.assertTrue(self.judge(timeline=self.record.timeline + '{"t":1')["ok"])
+
+    def test_channel_garbage(self):
+        self.fails("not a KTAP line", channel=[*self.record.channel, "Segmentation fault"])
+        self.fails("no JSON", channel=[*self.record.channel, "@value {"])
+        self.fails("unknown", channel=[*self.record.channel, "@kmsg-lost {}"])
+
+
+class Base(Judge, unittest.TestCase):
+    """The negative control has to fail in the expected way."""
+
+    which = "base"
+
+    def test_base_without_the_fault(self):
+        self.fails("the base does not fail: stale_writes_landed",
+                   channel=self.value("stale_writes_landed", 0))
+
+    def test_base_with_one_error_only(self):
+        channel = self.value("cmdq_errors", 2)
+        self.fails("the base does not fail: cmdq_errors", channel=channel)
+
+    def test_base_is_not_patched(self):
+        result = scenario.judge(self.scenario, "patched", self.record)
+        self.assertFalse(result["ok"])
+
+    def test_never_fenced(self):
+        self.assertIsNone(self.judge()["fields"]["fence_us"])
+
+
+class Fields(unittest.TestCase):
+    """A check fails for a field that is missing or of another kind."""
+
+    def test_check(self):
+        check = scenario.Check("f", "<=", 4, "too many")
+        self.assertIsNone(check.failure({"f": 4}))
+        for fields in ({"f": 5}, {"f": None}, {"f": "4"}, {}):
+            self.assertIn("too many", check.failure(fields))
+
+
+class Scenarios(unittest.TestCase):
+    """Every scenario can be loaded and has both sides."""
+
+    def test_all(self):
+        self.assertIn("one-silent", scenario.names())
+        for name in scenario.names():
+            with self.subTest(name=name):
+                loaded = scenario.load(name)
+                self.assertTrue(loaded.patched and loaded.base and loaded.title)
+                self.assertIn("base", loaded.timeout_s)
+                for entries in loaded.allow.values():
+                    self.assertTrue(all(entry.reason for entry in entries))
+
+    def test_unknown(self):
+        with self.assertRaises(ValueError):
+            scenario.load("no-such-scenario")
+
+
+if __name__ == "__main__":
+    unittest.main()
