@@ -32,7 +32,8 @@ static void do_info(struct ep *ep, int argc, char **argv)
 {
 	struct atctest_info info = ep_info(ep);
 
-	(void)argc, (void)argv;
+	(void)argc;
+	(void)argv;
 	printf("%s sid %#x: ATS_CTRL.E %d, kernel's ats_enabled %u, error_state %u, irqs %u\n"
 	       "error handlers: %s, error_detected %u, slot_reset %u, resume %u\n",
 	       ep->bdf, ep->sid, ep_ats_enabled(ep), info.ats_enabled,
@@ -126,7 +127,8 @@ static void do_mark(struct ep *ep, int argc, char **argv)
 
 static void do_irq(struct ep *ep, int argc, char **argv)
 {
-	(void)argc, (void)argv;
+	(void)argc;
+	(void)argv;
 	printf("%s\n", ep_irq(ep) ? "arrived" : "did not arrive");
 }
 
@@ -140,7 +142,8 @@ static void do_fault(struct ep *ep, int argc, char **argv)
 
 static void do_reset(struct ep *ep, int argc, char **argv)
 {
-	(void)argc, (void)argv;
+	(void)argc;
+	(void)argv;
 	printf("%s\n", strerror(ep_sysfs(ep, "reset", "1")));
 }
 
@@ -165,7 +168,7 @@ static const struct {
 	{ "irq", "", "raise an interrupt and wait for it", do_irq },
 };
 
-#define NR_COMMANDS (int)(sizeof(commands) / sizeof(commands[0]))
+#define NR_COMMANDS ((int)(sizeof(commands) / sizeof(commands[0])))
 
 static int usage(int status)
 {

@@ -74,7 +74,7 @@ struct atctest {
 	void __iomem *bar;
 	struct pci_saved_state *saved;
 	struct miscdevice misc;
-	char name[16];
+	char name[24];
 	unsigned int index;
 	struct completion irq_done;
 	atomic_t irqs;
@@ -302,7 +302,7 @@ static void others_release(struct others *o)
 
 static struct others *others_hold(void)
 {
-	struct others *o = kzalloc(sizeof(*o), GFP_KERNEL);
+	struct others *o = kzalloc_obj(*o);
 	int cpu, wanted = 0;
 
 	if (!o)
@@ -536,9 +536,23 @@ static const struct file_operations atctest_fops = {
 
 static bool atctest_wants_handlers(struct pci_dev *pdev)
 {
-	const char *at = strstr(handlers, pci_name(pdev));
+	return !strcmp(handlers, "all") || strstr(handlers, pci_name(pdev));
+}
 
-	return !strcmp(handlers, "all") || at;
+/* The functions before this one: their order must not depend on the driver. */
+static int atctest_position(struct pci_dev *pdev)
+{
+	struct pci_dev *other = NULL;
+	int position = 0;
+
+	for (;;) {
+		other = pci_get_device(ATCTEST_VENDOR, ATCTEST_DEVICE, other);
+		if (!other || other == pdev)
+			break;
+		position++;
+	}
+	pci_dev_put(other);
+	return position;
 }
 
 static void atctest_irq_setup(struct atctest *at)
@@ -569,7 +583,7 @@ static int atctest_probe_one(struct pci_dev *pdev, bool has_handlers)
 	if (atctest_wants_handlers(pdev) != has_handlers)
 		return -ENODEV;
 
-	at = kzalloc(sizeof(*at), GFP_KERNEL);
+	at = kzalloc_obj(*at);
 	if (!at)
 		return -ENOMEM;
 	kref_init(&at->kref);
@@ -595,7 +609,7 @@ static int atctest_probe_one(struct pci_dev *pdev, bool has_handlers)
 	}
 	pci_set_master(pdev);
 
-	ret = ida_alloc(&atctest_ida, GFP_KERNEL);
+	ret = ida_alloc_min(&atctest_ida, atctest_position(pdev), GFP_KERNEL);
 	if (ret < 0)
 		goto err_unmap;
 	at->index = ret;

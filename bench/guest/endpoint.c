@@ -9,6 +9,8 @@
 #include "endpoint.h"
 #include "host.h"
 
+#define COMMAND		0x04
+#define COMMAND_MASTER	0x0004
 #define EXT_CAP_START	0x100
 #define EXT_CAP_ATS	0x0f
 #define ATS_CTRL	0x06
@@ -156,14 +158,32 @@ static int sysfs_open(struct ep *ep, const char *attribute, int flags)
 	return open(path, flags | O_CLOEXEC);
 }
 
-bool ep_ats_enabled(struct ep *ep)
+static int config_open(struct ep *ep)
 {
 	int fd = sysfs_open(ep, "config", O_RDONLY);
-	uint32_t where = EXT_CAP_START, header;
-	uint16_t ctrl = 0;
 
 	if (fd < 0)
 		fatal("%s: config: %s", ep->bdf, strerror(errno));
+	return fd;
+}
+
+bool ep_bus_master(struct ep *ep)
+{
+	int fd = config_open(ep);
+	uint16_t command = 0;
+
+	if (pread(fd, &command, 2, COMMAND) != 2)
+		fatal("%s: COMMAND cannot be read", ep->bdf);
+	close(fd);
+	return command != 0xffff && (command & COMMAND_MASTER);
+}
+
+bool ep_ats_enabled(struct ep *ep)
+{
+	int fd = config_open(ep);
+	uint32_t where = EXT_CAP_START, header;
+	uint16_t ctrl = 0;
+
 	/* All ones from a function that does not answer end the walk, too. */
 	while (where >= EXT_CAP_START && where < 0xff0 &&
 	       pread(fd, &header, 4, where) == 4 && header != 0xffffffff) {

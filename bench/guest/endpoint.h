@@ -38,7 +38,8 @@ void ep_mark(struct ep *ep, uint32_t value);
 /* Raise an interrupt; did it arrive? */
 bool ep_irq(struct ep *ep);
 void ep_restore(struct ep *ep);
-/* ATS_CTRL.E as config space has it */
+/* Bus Master Enable and ATS_CTRL.E as config space has them */
+bool ep_bus_master(struct ep *ep);
 bool ep_ats_enabled(struct ep *ep);
 /* Write a sysfs attribute; the errno of the attempt */
 int ep_sysfs(struct ep *ep, const char *attribute, const char *text);

@@ -18,7 +18,7 @@ from pathlib import Path
 from . import archive, paths, series, ui
 
 QEMU_SRC = paths.CACHE / "qemu/src"
-QEMU_BUILD = paths.CACHE / "qemu/build"
+QEMU_BUILD = paths.CACHE / "qemu/objects"
 QEMU_PATCHES = paths.BENCH / "qemu/patches"
 QEMU_CONFIGURE = """--python=/usr/bin/python3 --target-list=aarch64-softmmu
 --without-default-features --enable-tcg --enable-plugins --enable-fdt=system

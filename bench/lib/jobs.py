@@ -9,7 +9,7 @@ import sys
 import unittest
 from concurrent.futures import ThreadPoolExecutor
 
-from . import archive, build, guest, ktap, paths, scenario, series, splat, ui
+from . import archive, build, guest, ktap, paths, scenario, series, splat, ui, vm
 
 PLAN = paths.BENCH / "plan"
 KERNELS = ("base", "patched")
@@ -181,12 +181,19 @@ def scenarios(only=None, results=None):
                          outdir / f"{name}-{which}")
 
     jobs = [(name, which) for name in names for which in KERNELS]
-    with ThreadPoolExecutor(max(1, int(paths.jobs()))) as pool:
+    pool = ThreadPoolExecutor(max(1, int(paths.jobs())))
+    try:
         for (name, which), result in pool.map(work, jobs):
             results.add(f"scenario.{name}.{which}", "; ".join(result["fails"]) or None)
             if result["ok"]:
                 ui.note(f"pass  scenario {name} on the {which} kernel: "
                         + _summary(result["fields"]))
+    except BaseException:
+        # Else an interrupt would wait for the machines that run.
+        pool.shutdown(wait=False, cancel_futures=True)
+        vm.end_all()
+        raise
+    pool.shutdown()
     return results.close() if own else 0
 
 

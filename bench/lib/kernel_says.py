@@ -9,6 +9,22 @@ FENCED = re.compile(r"ATC invalidation timeout")
 QUARANTINED = re.compile(r"\bquarantined\b")
 RECOVERED = re.compile(r"\brecovered\b")
 
-# What the bench writes there itself: marks of the guest's programs, the driver
-BENCH = re.compile(r"^(?:atc-bench: |atctest)")
 MARK = re.compile(r"^atc-bench: (.*)$")
+
+# Lines between silence and recovery that are not about the incident: (pattern, why)
+_OTHERS = [
+    (r"^atc-bench: ", "the marks of the bench"),
+    (r"^atctest: |^atctest \S+: (?:error_detected|slot_reset|resume)\b", "the test driver itself"),
+    (r"^\w+ \S+: (?:resetting|reset done)$", "the PCI core, about each reset that a user asks for"),
+]
+_UNRELATED = re.compile("|".join(pattern for pattern, _ in _OTHERS))
+
+
+def about_incident(line):
+    """Does this line of the log count as one about the incident?"""
+    return not _UNRELATED.search(line)
+
+
+def unescape(text):
+    """/dev/kmsg writes a control character as \\xNN; a log line has only tabs."""
+    return text.replace("\\x09", "\t")

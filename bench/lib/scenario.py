@@ -134,6 +134,7 @@ class _Channel:
         elif verb == "mark":
             self.timeline.mark_lines.append(data)
         elif verb == "kmsg":
+            data["text"] = kernel_says.unescape(data["text"])
             self.timeline.kmsg.append(data)
         elif verb == "done":
             self.done = True

@@ -80,7 +80,7 @@ class Timeline:
                 inside = True
             elif mark and mark[1] == RECOVERED:
                 break
-            elif inside and not kernel_says.BENCH.match(line["text"]):
+            elif inside and kernel_says.about_incident(line["text"]):
                 lines.append(line["text"])
         return lines
 
@@ -94,7 +94,7 @@ class Timeline:
             return []
         rows = [(mark["t"], "guest", mark["name"]) for mark in self.mark_lines]
         rows += [(t, "kernel", text) for t, text in self.log()
-                 if not kernel_says.BENCH.match(text)]
+                 if not kernel_says.MARK.match(text)]
         rows += [(e["t"], "model", _describe(e)) for e in self.events
                  if e["ev"] not in ("sync", "mark")
                  and (e["ev"] not in _EVERYDAY or e.get("sid") in broken_sids)]

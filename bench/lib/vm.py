@@ -201,9 +201,9 @@ class VM:
             self._proc = subprocess.Popen(command)
         else:
             with open(self.outdir / "qemu.log", "wb") as log:
-                self._proc = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log,
-                                              stderr=subprocess.STDOUT,
-                                              start_new_session=True)
+                self._proc = subprocess.Popen(
+                    command, stdin=subprocess.DEVNULL, stdout=log,
+                    stderr=subprocess.STDOUT, start_new_session=True)
         self._deadline = time.monotonic() + self.timeout_s if self.timeout_s else None
         self._verdict = self._connect(self._sockets / "v")
         qmp = self._connect(self.qmp_path)

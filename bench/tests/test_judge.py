@@ -163,6 +163,36 @@ class Base(Judge, unittest.TestCase):
         self.assertIsNone(self.judge()["fields"]["fence_us"])
 
 
+class Patched(unittest.TestCase):
+    """Runs of patched kernels, good ones and one that is too loud."""
+
+    def judge(self, name, log):
+        """The verdict over a stored run of the scenario @name."""
+        return scenario.judge(scenario.load(name), "patched", scenario.Record.read(LOGS / log))
+
+    def test_nobody_fenced(self):
+        result = self.judge("late-answer", "late-answer-patched")
+        self.assertEqual(result["fails"], [])
+        self.assertEqual(result["fields"]["log_lines"], 0)
+
+    def test_log_flood(self):
+        result = self.judge("one-silent", "one-silent-flood")
+        self.assertEqual(len(result["fails"]), 3, result["fails"])
+        self.assertIn("the log floods", result["fails"][-1])
+        self.assertEqual(result["fields"]["log_lines"], 9)
+
+    def test_fence(self):
+        fields = self.judge("one-silent", "one-silent-flood")["fields"]
+        self.assertEqual((fields["refused_by"], fields["refused_event"]), ("eats", 7))
+        # Two timeouts of 10 ms; the clock starts at the end of the first.
+        self.assertTrue(10_000 < fields["fence_us"] < 20_000, fields["fence_us"])
+
+    def test_not_for_the_base(self):
+        result = scenario.judge(scenario.load("late-answer"), "base",
+                                scenario.Record.read(LOGS / "late-answer-patched"))
+        self.assertTrue(any("the base does not fail" in fail for fail in result["fails"]))
+
+
 class Fields(unittest.TestCase):
     """A check fails for a field that is missing or of another kind."""
 
