@@ -228,7 +228,8 @@ def worktree():
         f"+{commit}:refs/tags/base", repo=part)
     git("remote", "remove", "origin", repo=part)
     git("checkout", "-q", "series", repo=part)
-    git("branch", "-q", "-D", "base", repo=part)  # the tag is what stays
+    # Only the tag stays; the branch is there if the cache had it checked out.
+    git("branch", "-q", "-D", "base", repo=part, check=False)
     for key in ("name", "email"):
         git("config", f"user.{key}", WHO[key.upper()], repo=part)
     part.rename(paths.TREE)
