@@ -53,15 +53,23 @@ def _import(tree, message):
 def base():
     """The base commit: LINUX= if given, else Debian's pinned source."""
     own = os.environ.get("LINUX")
-    with paths.locked("linux"):
-        _pinned_repo()
-        if own:
-            return _own_base(Path(own).resolve())
+    if own and not is_kernel(Path(own)):
+        raise ui.Stop(f"LINUX={own}: no kernel source tree (its Makefile names no "
+                      "VERSION)")
+    if own or not _have_repo():
+        with paths.locked("linux"):
+            _pinned_repo()
+            if own:
+                return _own_base(Path(own).resolve())
     return git("rev-parse", "refs/heads/base")
 
 
+def _have_repo():
+    return (REPO / ".git/refs/heads/base").exists()
+
+
 def _pinned_repo():
-    if (REPO / ".git/refs/heads/base").exists():
+    if _have_repo():
         return
     pin = paths.pins("linux")
     paths.check_space()
@@ -97,9 +105,6 @@ def is_kernel(folder):
 def _own_base(folder):
     """The commit that stands for the user's tree; the tree is only read."""
     release = is_kernel(folder)
-    if not release:
-        raise ui.Stop(f"LINUX={folder}: no kernel source tree (its Makefile names "
-                      "no VERSION)")
     if git("rev-parse", "--is-inside-work-tree", repo=folder, check=False) == "true":
         if git("status", "--porcelain", "-uno", repo=folder):
             raise ui.Stop(f"LINUX={folder}: uncommitted changes; commit or stash them")
