@@ -250,7 +250,7 @@ def kunit(commit, configs, filter_glob=None):
         ui.note("KUnit: boot")
         with open(raw, "wb") as out, open(log, "ab") as err:
             subprocess.run([*map(str, tool), "exec", *common[:1], common[1], common[2],
-                            "--timeout=300", "--raw_output=all",
+                            "--timeout=300", "--raw_output=all", "--qemu_args=-smp 2",
                             *([filter_glob] if filter_glob else [])], cwd=series.REPO,
                            env=env, stdin=subprocess.DEVNULL, stdout=out, stderr=err,
                            check=False)
