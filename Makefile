@@ -5,7 +5,7 @@ ATC := python3 bench/atc.py
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help run test kunit scenarios shell tree export apply clean
+.PHONY: help run test kunit scenarios check shell tree export apply mbox clean
 
 help:           ## this list
 	@$(ATC) help
@@ -22,6 +22,9 @@ kunit:          ## the KUnit suites, run by kunit.py under QEMU  [ONLY=suite]
 scenarios:      ## the scenarios on both kernels  [ONLY=name]
 	@$(ATC) scenarios
 
+check:          ## each patch alone: W=1, sparse, checkpatch, kernel-doc  [ONLY=topic]
+	@$(ATC) check
+
 shell:          ## a guest shell in a scenario: SCENARIO=name [KERNEL=base|patched]
 	@$(ATC) shell
 
@@ -33,6 +36,9 @@ export:         ## linux/ back to the patch files in series/
 
 apply:          ## apply the series to your own git tree, on a new branch: LINUX=dir
 	@$(ATC) apply
+
+mbox:           ## mails for `git send-email`: TOPIC=name SIGNOFF="Name <mail>"
+	@$(ATC) mbox
 
 clean:          ## remove out/ (the cache outside the checkout stays)
 	rm -rf out

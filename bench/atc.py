@@ -11,8 +11,10 @@ from lib import paths, ui
 
 VARIABLES = """
 variables:
-  ONLY=name            one scenario or one KUnit suite
+  ONLY=name            one scenario, one KUnit suite or one topic (check)
   SCENARIO=name        the machine of `make shell`
+  TOPIC=name           the topic of `make mbox`
+  SIGNOFF="Name <m@d>" who sends and certifies it (make mbox)
   KERNEL=base|patched  the kernel of `make shell` (default patched)
   LINUX=dir            your own kernel tree as the base (run, test, scenarios, kunit,
                        tree), or the tree that `make apply` works in
@@ -44,16 +46,19 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, epilog=VARIABLES,
                                      formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("command", choices=["help", "run", "test", "kunit", "scenarios",
-                                            "shell", "tree", "export", "apply"])
+                                            "check", "shell", "tree", "export", "apply",
+                                            "mbox"])
     command = parser.parse_args().command
     if command == "help":
         show_help()
         return 0
-    from lib import archive, jobs, series
+    from lib import archive, jobs, mbox, series
     if command == "export":
         return series.export()
     if command == "apply":
         return series.apply_to(need("LINUX"))
+    if command == "mbox":
+        return mbox.mbox(need("TOPIC"), need("SIGNOFF"))
     archive.packages()
     if command == "tree":
         return series.worktree()
@@ -66,6 +71,8 @@ def main():
         return jobs.kunit(only)
     if command == "scenarios":
         return jobs.scenarios(only)
+    if command == "check":
+        return jobs.robots(only)
     return jobs.shell(need("SCENARIO"), os.environ.get("KERNEL", "patched"))
 
 

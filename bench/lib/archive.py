@@ -75,9 +75,9 @@ def _newer_needed():
     return _version(meson) < (1, 5) or not have
 
 
-def packages():
-    """Install what is missing, or name it in one line."""
-    wanted = PACKAGES + ([] if os.uname().machine == "aarch64" else CROSS)
+def packages(more=()):
+    """Install what is missing, or name it in one line; @more for some commands."""
+    wanted = [*PACKAGES, *more] + ([] if os.uname().machine == "aarch64" else CROSS)
     have = set(_installed(wanted))
     missing = [name for name in wanted if name not in have]
     newer = _newer_needed()

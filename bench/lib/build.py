@@ -36,7 +36,7 @@ def _digest(*parts):
     return digest.hexdigest()[:20]
 
 
-def _ccache_env():
+def ccache_env():
     env = dict(os.environ, CCACHE_DIR=str(paths.CACHE / "ccache"),
                CCACHE_MAXSIZE="8G", CCACHE_NOHASHDIR="1")
     env.pop("MAKEFLAGS", None)
@@ -114,7 +114,7 @@ def qemu():
             return target, tree
         paths.check_space(4)
         QEMU_BUILD.mkdir(parents=True, exist_ok=True)
-        env, log = _ccache_env(), paths.LOGS / "qemu-build.log"
+        env, log = ccache_env(), paths.LOGS / "qemu-build.log"
         if not (QEMU_BUILD / "build.ninja").exists():
             ui.run("configure QEMU", [QEMU_SRC / "configure", *QEMU_CONFIGURE,
                                       "--cc=ccache gcc", "--host-cc=ccache gcc"],
@@ -179,9 +179,14 @@ def _checkout(commit):
         series.git("checkout", "-q", "-f", "--detach", commit)
 
 
-def _guest_digest():
-    files = [p for p in sorted(GUEST.iterdir())
-             if p.name in ("Kbuild", "Makefile") or p.suffix in (".c", ".h")]
+def _module_files():
+    """What atctest.ko is made of; the other files there are programs."""
+    return [p for p in sorted(GUEST.iterdir())
+            if p.name == "Kbuild" or p.name.startswith("atctest")]
+
+
+def _module_digest():
+    files = _module_files()
     return _digest(*[p.name for p in files], *[p.read_bytes() for p in files])
 
 
@@ -193,13 +198,13 @@ def kernel(which, commit, config="bench"):
     tree = series.git("rev-parse", f"{commit}^{{tree}}")
     out = paths.CACHE / "linux/out" / \
         f"{tree[:16]}-{_digest(fragment(config).read_bytes())[:8]}"
-    module = out / _guest_digest() / "atctest.ko"
+    module = out / _module_digest() / "atctest.ko"
     if (out / "Image").exists() and module.exists():
         return out / "Image", module
     with paths.locked("linux"):
         _checkout(commit)
         build = paths.CACHE / "linux/build" / config
-        env, log = _ccache_env(), paths.LOGS / f"kernel-{config}-{which}.log"
+        env, log = ccache_env(), paths.LOGS / f"kernel-{config}-{which}.log"
         log.unlink(missing_ok=True)
         paths.check_space(2)
         _configure(build, config, env, log)
@@ -208,7 +213,9 @@ def kernel(which, commit, config="bench"):
         module.parent.mkdir(parents=True, exist_ok=True)
         work = paths.CACHE / "linux/build/guest"
         shutil.rmtree(work, ignore_errors=True)
-        shutil.copytree(GUEST, work)
+        work.mkdir(parents=True)
+        for file in _module_files():
+            shutil.copy2(file, work)
         ui.run(f"build atctest.ko for the {which} kernel",
                _make(build, "-s", f"M={work}", "modules"), log, env=env)
         for src, dst in ((work / "atctest.ko", module),
@@ -235,7 +242,7 @@ def kunit(commit, configs, filter_glob=None):
     with paths.locked("linux"):
         _checkout(commit)
         build = paths.CACHE / "linux/build/kunit"
-        env = _ccache_env()
+        env = ccache_env()
         env["PATH"] = f"{emulator.parent}:{env['PATH']}"
         tool = [series.REPO / "tools/testing/kunit/kunit.py"]
         common = ["--arch=arm64", f"--cross_compile={CROSS}",

@@ -9,7 +9,7 @@ import sys
 import unittest
 from concurrent.futures import ThreadPoolExecutor
 
-from . import archive, build, guest, ktap, paths, scenario, series, splat, ui, vm
+from . import archive, build, check, guest, ktap, paths, scenario, series, splat, ui, vm
 
 PLAN = paths.BENCH / "plan"
 KERNELS = ("base", "patched")
@@ -286,6 +286,15 @@ def test():
                         encoding="utf-8")
         ui.note(f"wrote {ui.shown(PLAN)}")
     return results.close(PLAN.read_text(encoding="utf-8").split("\n")[:-1])
+
+
+# --- make check -------------------------------------------------------------
+
+def robots(only=None):
+    """Each patch through the maintainers' robots."""
+    results = Results()
+    check.check(results, only)
+    return results.close()
 
 
 # --- make shell --------------------------------------------------------------
