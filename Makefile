@@ -5,7 +5,7 @@ ATC := python3 bench/atc.py
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help run test kunit scenarios check shell tree export apply mbox clean
+.PHONY: help run test kunit scenarios bench check shell tree export apply mbox clean
 
 help:           ## this list
 	@$(ATC) help
@@ -21,6 +21,9 @@ kunit:          ## the KUnit suites, run by kunit.py under QEMU  [ONLY=suite]
 
 scenarios:      ## the scenarios on both kernels  [ONLY=name]
 	@$(ATC) scenarios
+
+bench:          ## the cost table: instructions of an unmap, base against patched
+	@$(ATC) bench
 
 check:          ## each patch alone: W=1, sparse, checkpatch, kernel-doc  [ONLY=topic]
 	@$(ATC) check

@@ -11,7 +11,7 @@ from lib import paths, ui
 
 VARIABLES = """
 variables:
-  ONLY=name            one scenario, one KUnit suite or one topic (check)
+  ONLY=name            one scenario (or several: a,b), KUnit suite or topic (check)
   SCENARIO=name        the machine of `make shell`
   TOPIC=name           the topic of `make mbox`
   SIGNOFF="Name <m@d>" who sends and certifies it (make mbox)
@@ -45,7 +45,7 @@ def main():
     """Dispatch. Modules are loaded late: `help` needs nothing installed."""
     parser = argparse.ArgumentParser(description=__doc__, epilog=VARIABLES,
                                      formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("command", choices=["help", "run", "test", "kunit", "scenarios",
+    parser.add_argument("command", choices=["help", "run", "test", "kunit", "scenarios", "bench",
                                             "check", "shell", "tree", "export", "apply",
                                             "mbox"])
     command = parser.parse_args().command
@@ -71,6 +71,8 @@ def main():
         return jobs.kunit(only)
     if command == "scenarios":
         return jobs.scenarios(only)
+    if command == "bench":
+        return jobs.bench()
     if command == "check":
         return jobs.robots(only)
     return jobs.shell(need("SCENARIO"), os.environ.get("KERNEL", "patched"))

@@ -56,8 +56,8 @@ static void do_unmap(struct ep *ep, int argc, char **argv)
 	const struct atctest_cmd shot = {
 		.cmd = ATC_CMD_WRITE | ATC_CMD_HIT_ONLY, .len = 64
 	};
-	struct atctest_unmap u = ep_unmap(ep, number(argc, argv, 0, 0), true, ep,
-					  &shot);
+	struct atctest_unmap u = ep_unmap(ep, number(argc, argv, 0, 0),
+					  ATCTEST_UNMAP_ALONE, NULL, &shot);
 
 	printf("flushed in %llu us; stale write: ", (unsigned long long)
 	       (cnt_to_ns(u.end) - cnt_to_ns(u.start)) / 1000);
@@ -140,6 +140,11 @@ static void do_fault(struct ep *ep, int argc, char **argv)
 	qom_set(ep->qom, "atc-fault", json);
 }
 
+static void do_power(struct ep *ep, int argc, char **argv)
+{
+	ep_power(ep, number(argc, argv, 0, 0));
+}
+
 static void do_reset(struct ep *ep, int argc, char **argv)
 {
 	(void)argc;
@@ -163,6 +168,7 @@ static const struct {
 	{ "handover", "[SLOT]", "give an unmapped page to its next owner", do_handover },
 	{ "free", "[SLOT]", "end of a slot", do_free },
 	{ "fault", "[none|silent|silent-forever|late]", "make the ATC misbehave", do_fault },
+	{ "power", "[STATE]", "PCI power state: 0 or 3", do_power },
 	{ "reset", "", "through sysfs", do_reset },
 	{ "mark", "[NUMBER]", "a line in the model's timeline", do_mark },
 	{ "irq", "", "raise an interrupt and wait for it", do_irq },

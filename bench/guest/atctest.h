@@ -16,6 +16,7 @@
 #define ATCTEST_SLOTS		256
 #define ATCTEST_PAGE_SIZE	4096
 #define ATCTEST_SLOT_BUF	0xffffffffU	/* the endpoint's own buffer */
+#define ATCTEST_MAX_PAGES	64		/* of one slot */
 
 /* CMD register of the endpoint */
 #define ATC_CMD_READ		1		/* memory -> buffer */
@@ -60,9 +61,11 @@ struct atctest_info {
 
 struct atctest_slot {
 	__u32 slot;
-	__u32 state;		/* out */
-	__u64 iova;		/* out */
-	__u64 phys;		/* out */
+	__u32 pages;		/* a power of two; 0: 1 */
+	__u32 state;		/* out, from here on */
+	__u32 pad;
+	__u64 iova;
+	__u64 phys;
 };
 
 struct atctest_cmd {
@@ -80,12 +83,14 @@ struct atctest_cmd {
 
 #define ATCTEST_UNMAP_FIRE	0x1	/* run @fire right after the flush */
 #define ATCTEST_UNMAP_ALONE	0x2	/* no other CPU schedules meanwhile */
+#define ATCTEST_UNMAP_LOCKED	0x4	/* under a spinlock, interrupts off */
+#define ATCTEST_UNMAP_IRQ	0x8	/* in the interrupt handler of @irq_fd */
 
 struct atctest_unmap {
 	__u32 slot;
 	__u32 flags;
 	__s32 fire_fd;		/* the function that fires; -1: this one */
-	__u32 pad;
+	__s32 irq_fd;		/* another function, for ATCTEST_UNMAP_IRQ */
 	struct atctest_cmd fire;	/* iova is set by the driver */
 	__u64 start;		/* out, CNTVCT around dma_unmap_page() */
 	__u64 end;
@@ -101,6 +106,20 @@ struct atctest_data {
 	__u32 pad;
 };
 
+/* What an unmap costs; all counts are in ticks of CNTVCT */
+struct atctest_cost {
+	__u32 iterations;
+	__u32 extra;		/* more instructions in each, to see if they are found */
+	__u64 ticks;		/* out, from here on: all unmaps */
+	__u64 empty;		/* the same measurement of nothing */
+	__u32 min;		/* of one unmap */
+	__u32 max;
+	__u32 sizeof_inv;	/* struct arm_smmu_inv */
+	__u32 sizeof_cmdq;	/* struct arm_smmu_cmdq */
+	__u32 sizeof_lock;	/* raw_spinlock_t */
+	__u32 pad;
+};
+
 #define ATCTEST_INFO		_IOR('A', 0, struct atctest_info)
 #define ATCTEST_MAP		_IOWR('A', 1, struct atctest_slot)
 #define ATCTEST_UNMAP		_IOWR('A', 2, struct atctest_unmap)
@@ -113,6 +132,8 @@ struct atctest_data {
 #define ATCTEST_MARK		_IOW('A', 9, __u32)
 #define ATCTEST_IRQ		_IO('A', 10)
 #define ATCTEST_RESTORE		_IO('A', 11)
+#define ATCTEST_POWER		_IOW('A', 12, __u32)	/* 0: D0, 3: D3hot */
+#define ATCTEST_COST		_IOWR('A', 13, struct atctest_cost)
 
 static inline __u8 atctest_pattern(__u32 seed, __u32 i)
 {

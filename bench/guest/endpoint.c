@@ -52,6 +52,11 @@ void ep_open(struct ep *ep, int index)
 	snprintf(ep->qom, sizeof(ep->qom), "/machine/peripheral/ep%d", index);
 }
 
+void ep_close(struct ep *ep)
+{
+	close(ep->fd);
+}
+
 struct atctest_info ep_info(struct ep *ep)
 {
 	struct atctest_info info;
@@ -60,12 +65,17 @@ struct atctest_info ep_info(struct ep *ep)
 	return info;
 }
 
-struct atctest_slot ep_map(struct ep *ep, int slot)
+struct atctest_slot ep_map_pages(struct ep *ep, int slot, int pages)
 {
-	struct atctest_slot s = { .slot = slot };
+	struct atctest_slot s = { .slot = slot, .pages = pages };
 
 	CALL(ep, ATCTEST_MAP, &s);
 	return s;
+}
+
+struct atctest_slot ep_map(struct ep *ep, int slot)
+{
+	return ep_map_pages(ep, slot, 1);
 }
 
 struct atctest_slot ep_query(struct ep *ep, int slot)
@@ -83,14 +93,14 @@ void ep_free(struct ep *ep, int slot)
 	CALL(ep, ATCTEST_FREE, &s);
 }
 
-struct atctest_unmap ep_unmap(struct ep *ep, int slot, bool alone,
-			      struct ep *target, const struct atctest_cmd *fire)
+struct atctest_unmap ep_unmap(struct ep *ep, int slot, uint32_t flags,
+			      struct ep *other, const struct atctest_cmd *fire)
 {
 	struct atctest_unmap u = {
 		.slot = slot,
-		.flags = (alone ? ATCTEST_UNMAP_ALONE : 0) |
-			 (fire ? ATCTEST_UNMAP_FIRE : 0),
-		.fire_fd = target && target != ep ? target->fd : -1,
+		.flags = flags | (fire ? ATCTEST_UNMAP_FIRE : 0),
+		.fire_fd = -1,
+		.irq_fd = other ? other->fd : -1,
 	};
 
 	if (fire)
@@ -149,19 +159,32 @@ void ep_restore(struct ep *ep)
 	CALL(ep, ATCTEST_RESTORE, NULL);
 }
 
-static int sysfs_open(struct ep *ep, const char *attribute, int flags)
+void ep_power(struct ep *ep, uint32_t state)
 {
-	char path[96];
+	CALL(ep, ATCTEST_POWER, &state);
+}
 
-	snprintf(path, sizeof(path), "/sys/bus/pci/devices/%s/%s", ep->bdf,
-		 attribute);
-	return open(path, flags | O_CLOEXEC);
+struct atctest_cost ep_cost(struct ep *ep, uint32_t iterations, uint32_t extra)
+{
+	struct atctest_cost c = { .iterations = iterations, .extra = extra };
+
+	CALL(ep, ATCTEST_COST, &c);
+	return c;
+}
+
+static void sysfs_path(char *path, size_t len, struct ep *ep,
+		       const char *attribute)
+{
+	snprintf(path, len, "/sys/bus/pci/devices/%s/%s", ep->bdf, attribute);
 }
 
 static int config_open(struct ep *ep)
 {
-	int fd = sysfs_open(ep, "config", O_RDONLY);
+	char path[96];
+	int fd;
 
+	sysfs_path(path, sizeof(path), ep, "config");
+	fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
 		fatal("%s: config: %s", ep->bdf, strerror(errno));
 	return fd;
@@ -198,9 +221,9 @@ bool ep_ats_enabled(struct ep *ep)
 	return ctrl != 0xffff && (ctrl & ATS_CTRL_E);
 }
 
-int ep_sysfs(struct ep *ep, const char *attribute, const char *text)
+int write_file(const char *path, const char *text)
 {
-	int fd = sysfs_open(ep, attribute, O_WRONLY);
+	int fd = open(path, O_WRONLY | O_CLOEXEC);
 	int err = 0;
 
 	if (fd < 0)
@@ -209,4 +232,12 @@ int ep_sysfs(struct ep *ep, const char *attribute, const char *text)
 		err = errno;
 	close(fd);
 	return err;
+}
+
+int ep_sysfs(struct ep *ep, const char *attribute, const char *text)
+{
+	char path[96];
+
+	sysfs_path(path, sizeof(path), ep, attribute);
+	return write_file(path, text);
 }

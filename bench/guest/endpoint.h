@@ -20,13 +20,19 @@ struct ep {
 bool ep_exists(int index);
 /* Everything below ends the program if the driver says no. */
 void ep_open(struct ep *ep, int index);
+void ep_close(struct ep *ep);
 struct atctest_info ep_info(struct ep *ep);
 struct atctest_slot ep_map(struct ep *ep, int slot);
+struct atctest_slot ep_map_pages(struct ep *ep, int slot, int pages);
 struct atctest_slot ep_query(struct ep *ep, int slot);
 void ep_free(struct ep *ep, int slot);
-/* Unmap; if @fire is not NULL, @target runs it right after the flush. */
-struct atctest_unmap ep_unmap(struct ep *ep, int slot, bool alone,
-			      struct ep *target, const struct atctest_cmd *fire);
+/*
+ * Unmap; if @fire is not NULL, the function runs it right after the flush.
+ * @flags are ATCTEST_UNMAP_*, @other is the function whose interrupt handler
+ * does it if they say so.
+ */
+struct atctest_unmap ep_unmap(struct ep *ep, int slot, uint32_t flags,
+			      struct ep *other, const struct atctest_cmd *fire);
 /* Give an unmapped page to its next owner: did it get the same frame? */
 bool ep_handover(struct ep *ep, int slot);
 struct atctest_cmd ep_cmd(struct ep *ep, uint32_t cmd, uint64_t iova,
@@ -38,10 +44,15 @@ void ep_mark(struct ep *ep, uint32_t value);
 /* Raise an interrupt; did it arrive? */
 bool ep_irq(struct ep *ep);
 void ep_restore(struct ep *ep);
+/* PCI power state, 0 or 3 */
+void ep_power(struct ep *ep, uint32_t state);
+struct atctest_cost ep_cost(struct ep *ep, uint32_t iterations, uint32_t extra);
 /* Bus Master Enable and ATS_CTRL.E as config space has them */
 bool ep_bus_master(struct ep *ep);
 bool ep_ats_enabled(struct ep *ep);
-/* Write a sysfs attribute; the errno of the attempt */
+/* Write text to a file; the errno of the attempt */
+int write_file(const char *path, const char *text);
+/* The same for a sysfs attribute of the function */
 int ep_sysfs(struct ep *ep, const char *attribute, const char *text);
 
 #endif /* ENDPOINT_H */

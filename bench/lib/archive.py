@@ -291,23 +291,38 @@ def qemu_tarballs():
     return [where / name for name, _ in names]
 
 
-def busybox():
-    """A static arm64 busybox from Debian's archive, for a shell in the guest."""
+def _from_package(package, pattern, name, arch=None):
+    """
+    The file whose path matches @pattern in Debian's @package, as @name in the
+    cache.
+    """
     where = paths.CACHE / "download"
-    program = where / "busybox-arm64"
-    if program.exists():
-        return program
-    where.mkdir(parents=True, exist_ok=True)
-    ui.note("fetching busybox-static for arm64 from Debian's archive")
-    apt = Apt([_codename()], arch="arm64")
-    if not apt.get(["download", "busybox-static:arm64"], where):
-        raise ui.Stop(f"busybox-static for arm64 could not be downloaded (log: "
-                      f"{ui.shown(apt.log)})")
-    deb = next(where.glob("busybox-static_*_arm64.deb"))
-    subprocess.run(["dpkg-deb", "-x", deb, where / "unpacked"], check=True)
-    found = [p for p in (where / "unpacked").rglob("busybox") if p.is_file()
-             and not p.is_symlink() and p.parent.name == "bin"]
-    found[0].replace(program)
-    shutil.rmtree(where / "unpacked")
-    deb.unlink()
-    return program
+    final = where / name
+    with paths.locked("download"):
+        if final.exists():
+            return final
+        where.mkdir(parents=True, exist_ok=True)
+        ui.note(f"fetching {package} from Debian's archive")
+        apt = Apt([_codename()], arch=arch)
+        if not apt.get(["download", f"{package}:{arch}" if arch else package], where):
+            raise ui.Stop(f"{package} could not be downloaded (log: {ui.shown(apt.log)})")
+        deb = next(where.glob(f"{package}_*.deb"))
+        unpacked = where / f"unpacked-{package}"
+        subprocess.run(["dpkg-deb", "-x", deb, unpacked], check=True)
+        found = [p for p in unpacked.rglob("*") if p.is_file() and not p.is_symlink()
+                 and re.search(pattern, str(p))]
+        found[0].replace(final)
+        shutil.rmtree(unpacked)
+        deb.unlink()
+    return final
+
+
+def busybox():
+    """A static arm64 busybox, for a shell in the guest."""
+    return _from_package("busybox-static", r"/bin/busybox$", "busybox-arm64", "arm64")
+
+
+def firmware():
+    """UEFI firmware, for machines that boot with ACPI."""
+    return _from_package("qemu-efi-aarch64", r"/qemu-efi-aarch64/QEMU_EFI\.fd$",
+                         "QEMU_EFI.fd")

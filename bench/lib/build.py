@@ -131,17 +131,23 @@ def qemu():
 
 # --- kernels --------------------------------------------------------------
 
-def fragment(config):
-    """Path of the fragment bench/kernel/<config>.config."""
-    path = paths.BENCH / "kernel" / f"{config}.config"
-    if not path.exists():
-        raise ui.Stop(f"no kernel configuration {config}: see bench/kernel/")
-    return path
+def _fragments(config):
+    """The fragments in bench/kernel/ that @config names: "bench" or "bench+64k"."""
+    files = [paths.BENCH / "kernel" / f"{part}.config" for part in config.split("+")]
+    for path in files:
+        if not path.exists():
+            raise ui.Stop(f"no kernel configuration {path.stem}: see bench/kernel/")
+    return files
 
 
-def _wanted(path):
-    return [line for line in path.read_text(encoding="utf-8").splitlines()
-            if re.match(r"CONFIG_\w+=|# CONFIG_\w+ is not set", line)]
+def _wanted(config):
+    """The lines that @config asks for; a later fragment overrides an earlier one."""
+    lines = {}
+    for path in _fragments(config):
+        for line in path.read_text(encoding="utf-8").splitlines():
+            if match := re.match(r"(?:# )?(CONFIG_\w+)(?:=| is not set)", line):
+                lines[match[1]] = line
+    return list(lines.values())
 
 
 def _make(build, *targets):
@@ -152,24 +158,26 @@ def _make(build, *targets):
 
 
 def _configure(build, config, env, log):
-    frag = fragment(config)
+    wanted = _wanted(config)
     stamp = build / ".bench-config"
-    text = frag.read_text(encoding="utf-8")
+    text = "".join(f"{line}\n" for line in wanted)
+    build.mkdir(parents=True, exist_ok=True)
     if stamp.exists() and stamp.read_text(encoding="utf-8") == text:
         cmd = _make(build, "-s", "olddefconfig")
     else:
+        stamp.unlink(missing_ok=True)
+        fragment = build / ".bench-fragment"
+        fragment.write_text(text, encoding="utf-8")
         cmd = _make(build, "-s", "allnoconfig")
-        env = dict(env, KCONFIG_ALLCONFIG=str(frag))
-    build.mkdir(parents=True, exist_ok=True)
+        env = dict(env, KCONFIG_ALLCONFIG=str(fragment))
     ui.run(f"configure kernel {config}", cmd, log, env=env)
     have = (build / ".config").read_text(encoding="utf-8").splitlines()
-    lost = [line for line in _wanted(frag) if line not in have
-            and not line.startswith("#")]
+    lost = [line for line in wanted if line not in have and not line.startswith("#")]
     if lost:
         stamp.unlink(missing_ok=True)
         raise ui.Stop(f"kernel {config}: the configuration dropped {lost[0]}"
                       + (f" and {len(lost) - 1} more" if lost[1:] else "")
-                      + f": mend {frag.relative_to(paths.TOP)}")
+                      + ": mend bench/kernel/")
     stamp.write_text(text, encoding="utf-8")
 
 
@@ -197,7 +205,7 @@ def kernel(which, commit, config="bench"):
     """
     tree = series.git("rev-parse", f"{commit}^{{tree}}")
     out = paths.CACHE / "linux/out" / \
-        f"{tree[:16]}-{_digest(fragment(config).read_bytes())[:8]}"
+        f"{tree[:16]}-{_digest(*[p.read_bytes() for p in _fragments(config)])[:8]}"
     module = out / _module_digest() / "atctest.ko"
     if (out / "Image").exists() and module.exists():
         return out / "Image", module

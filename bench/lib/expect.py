@@ -17,23 +17,38 @@ NO_INNOCENT = [
     Check("siblings_stale", "==", 0, "a healthy function kept a translation"),
 ]
 
+
+def fenced(functions):
+    """Each of so many functions is fenced and blocked, and said to be so once."""
+    return [
+        Check("stale_writes_refused", ">=", 1, "nothing refused the stale writes"),
+        Check("fenced", "==", True, "EATS = 0 was never confirmed"),
+        Check("blocked", "==", True, "a function was not blocked"),
+        Check("says_fenced", "==", functions,
+              "the driver must say once that it fenced a function"),
+        Check("says_quarantined", "==", functions,
+              "the core must say once that it blocked a function"),
+        Check("log_lines", "<=", 4 * functions, "the log floods"),
+    ]
+
+
+def recovered(functions):
+    """Each of so many functions is back after its reset."""
+    return [
+        Check("recovered", "==", True, "the reset did not bring ATS back"),
+        Check("dma_ok_after_recovery", "==", True, "DMA does not work after the reset"),
+        Check("says_recovered", "==", functions,
+              "the core must say once that a function is back"),
+    ]
+
+
 # The first stale write meets the fence itself, not what follows later.
-FENCED = [
-    Check("stale_writes_refused", ">=", 1, "nothing refused the stale writes"),
+FENCED = fenced(1) + [
     Check("refused_by", "==", "eats", "what refused the first stale write is not EATS = 0"),
     Check("refused_event", "==", 7, "the refusal is not F_TRANSL_FORBIDDEN"),
-    Check("fenced", "==", True, "EATS = 0 was never confirmed"),
-    Check("blocked", "==", True, "the function was not blocked"),
-    Check("says_fenced", "==", 1, "the driver must say once that it fenced the function"),
-    Check("says_quarantined", "==", 1, "the core must say once that it blocked it"),
-    Check("log_lines", "<=", 4, "the log floods"),
 ]
 
-RECOVERED = [
-    Check("recovered", "==", True, "the reset did not bring ATS back"),
-    Check("dma_ok_after_recovery", "==", True, "DMA does not work after the reset"),
-    Check("says_recovered", "==", 1, "the core must say once that it is back"),
-]
+RECOVERED = recovered(1)
 
 NOBODY_FENCED = [
     Check("fenced", "==", False, "a function that had answered was fenced"),

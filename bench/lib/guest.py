@@ -7,7 +7,7 @@ import subprocess
 from pathlib import Path
 
 SOURCE = Path(__file__).resolve().parents[1] / "guest"
-PROGRAMS = ("init", "incident", "atcctl")
+PROGRAMS = ("init", "incident", "atcctl", "cost")
 _DIRECTORIES = ("bin", "dev", "proc", "sys", "tmp")
 _CONSOLE = (5, 1)
 

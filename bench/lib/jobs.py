@@ -9,7 +9,7 @@ import sys
 import unittest
 from concurrent.futures import ThreadPoolExecutor
 
-from . import archive, build, check, guest, ktap, paths, scenario, series, splat, ui, vm
+from . import archive, build, check, cost, guest, ktap, paths, scenario, series, splat, ui, vm
 
 PLAN = paths.BENCH / "plan"
 KERNELS = ("base", "patched")
@@ -59,14 +59,14 @@ class Results:
         return 1 if failed or not passed else 0
 
 
-def kernels(which=KERNELS):
+def kernels(which=KERNELS, config="bench"):
     """{which: {image, module, tree, text}}, built if need be; and QEMU's."""
     emulator, qemu_tree = build.qemu()
     found = {}
     for name in which:
         commit, text = (series.base(), "the base") if name == "base" \
             else series.subject()
-        image, module = build.kernel(name, commit)
+        image, module = build.kernel(name, commit, config)
         found[name] = {"image": image, "module": module, "commit": commit, "text": text,
                        "tree": series.git("rev-parse", f"{commit}^{{tree}}")}
     if "patched" in found:
@@ -87,6 +87,15 @@ def _one(name, which, kernel, emulator, programs, outdir):
                         outdir=outdir, progress=lambda line: None)
 
 
+def _versions(found, qemu_tree):
+    """What report.json says about what was run."""
+    return {
+        "base_tree": found["base"]["tree"], "patched_tree": found["patched"]["tree"],
+        "patched_from": found["patched"]["text"], "qemu_tree": qemu_tree,
+        "kernel": os.environ.get("LINUX") or paths.pins("linux")["version"],
+        "qemu": os.environ.get("QEMU") or paths.pins("qemu")["version"]}
+
+
 # --- make run -----------------------------------------------------------
 
 def run():
@@ -102,11 +111,7 @@ def run():
         report[which] = result["fields"]
         report[which]["timeline"] = result["timeline"]
         bad += [f"{which}: {why}" for why in result["fails"]]
-    report["versions"] = {
-        "base_tree": found["base"]["tree"], "patched_tree": found["patched"]["tree"],
-        "patched_from": found["patched"]["text"], "qemu_tree": qemu_tree,
-        "kernel": os.environ.get("LINUX") or paths.pins("linux")["version"],
-        "qemu": os.environ.get("QEMU") or paths.pins("qemu")["version"]}
+    report["versions"] = _versions(found, qemu_tree)
     file = outdir / "report.json"
     part = file.with_suffix(".part")
     part.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
@@ -175,10 +180,13 @@ def _summary(fields):
 def scenarios(only=None, results=None):
     """Every scenario on both kernels, two machines at a time."""
     names = scenario.names()
-    if only and only not in names:
-        raise ui.Stop(f"no scenario {only}: there are {', '.join(names)}")
-    names = [only] if only else names
-    found, emulator, _ = kernels()
+    wanted = only.split(",") if only else \
+        [name for name in names if not scenario.load(name).on_request]
+    for name in wanted:
+        if name not in names:
+            raise ui.Stop(f"no scenario {name}: there are {', '.join(names)}")
+    configs = {name: scenario.load(name).config for name in wanted}
+    found = {config: kernels(config=config) for config in sorted(set(configs.values()))}
     outdir = paths.OUT / "scenarios"
     own = results is None
     results = results or Results()
@@ -187,10 +195,11 @@ def scenarios(only=None, results=None):
     def work(job):
         name, which = job
         ui.note(f"scenario {name} on the {which} kernel")
-        return job, _one(name, which, found[which], emulator, programs,
+        built, emulator, _ = found[configs[name]]
+        return job, _one(name, which, built[which], emulator, programs,
                          outdir / f"{name}-{which}")
 
-    jobs = [(name, which) for name in names for which in KERNELS]
+    jobs = [(name, which) for name in wanted for which in KERNELS]
     pool = ThreadPoolExecutor(max(1, int(paths.jobs())))
     try:
         for (name, which), result in pool.map(work, jobs):
@@ -205,6 +214,39 @@ def scenarios(only=None, results=None):
         raise
     pool.shutdown()
     return results.close() if own else 0
+
+
+# --- make bench -----------------------------------------------------------
+
+def bench(results=None):
+    """
+    The cost table. As a part of `make test` (@results) only the counts: the
+    incidents of the other rows are scenarios there.
+    """
+    found, emulator, qemu_tree = kernels()
+    programs = _programs()
+    rows = cost.measure(found, emulator, programs)
+    if results is None:
+        fields = {}
+        for name in cost.INCIDENTS:
+            for which in KERNELS:
+                ui.note(f"scenario {name} on the {which} kernel")
+                fields[(name, which)] = _one(name, which, found[which], emulator, programs,
+                                             paths.OUT / "bench" / f"{name}-{which}")["fields"]
+        rows += cost.incident_rows(fields)
+    file = cost.write_report(rows, _versions(found, qemu_tree))
+    if results is not None:
+        for row in rows:
+            results.add(f"bench.{row.name}", row.failure())
+        return 0
+    ui.say()
+    for line in cost.table(rows):
+        ui.say(line)
+    ui.say(f"\nreport: {ui.shown(file)}")
+    missed = [row for row in rows if not row.ok]
+    for row in missed:
+        ui.say(f"FAIL  {row.failure()}")
+    return 1 if missed else 0
 
 
 # --- make kunit -----------------------------------------------------------
@@ -281,6 +323,7 @@ def test():
     selftest(results)
     kunit(results=results)
     scenarios(results=results)
+    bench(results)
     if os.environ.get("PLAN") == "write":
         PLAN.write_text("".join(f"{n}\n" for n in sorted(results.all)),
                         encoding="utf-8")
@@ -305,7 +348,7 @@ def shell(name, which):
         raise ui.Stop(f"no scenario {name}: there are {', '.join(scenario.names())}")
     if which not in KERNELS:
         raise ui.Stop(f"KERNEL={which}: base or patched")
-    found, emulator, _ = kernels((which,))
+    found, emulator, _ = kernels((which,), scenario.load(name).config)
     busybox = archive.busybox()
     scenario.run(name, which=which, image=found[which]["image"],
                  module=found[which]["module"], qemu=emulator, programs=_programs(),

@@ -18,11 +18,13 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from . import guest, kernel_says, ktap, splat
+from . import archive, guest, kernel_says, ktap, splat
 from .timeline import CLOCK, RECOVERED, RESETS, SILENCE, Timeline
 from .vm import VM, Machine
 
 DIRECTORY = Path(__file__).resolve().parents[1] / "scenarios"
+GBPA_ABORT = 1 << 20
+CR0_SMMUEN = 1
 _OPERATORS = {"==": operator.eq, "!=": operator.ne, "<=": operator.le, ">=": operator.ge,
               "<": operator.lt, ">": operator.gt}
 
@@ -52,6 +54,9 @@ class Scenario:
     @patched, @base: Checks; those of the base show the fault
     @allow: {"base": [...], "patched": [...]}: what the log may show (splat.Allow)
     @timeout_s: the same keys, wall-clock seconds
+    @silent_from_boot: the broken functions never worked, and need not have
+    @on_request: why it runs only if asked for by name
+    @config: the kernel's configuration, fragments in bench/kernel/
     """
     title: str
     machine: Machine
@@ -61,6 +66,9 @@ class Scenario:
     allow: dict = field(default_factory=dict)
     timeout_s: dict = field(default_factory=lambda: {"base": 900, "patched": 300})
     module_options: list = field(default_factory=list)
+    silent_from_boot: bool = False
+    on_request: str = ""
+    config: str = "bench"
     name: str = ""
 
 
@@ -168,6 +176,30 @@ def _fence_us(timeline, broken):
     return None
 
 
+def _eats_back_on(timeline, broken):
+    """How often a fenced function's STE had EATS again before it was reset."""
+    fenced, failed, times = set(), False, 0
+    for event in timeline.incident():
+        sid = event.get("sid")
+        if event["ev"] in ("flr", "reset"):
+            fenced.discard(sid)
+            failed = False
+        elif event["ev"] == "cerror":
+            failed = True
+        elif event["ev"] in ("ste", "cfgi-ste") and sid in broken:
+            if event.get("eats") == 0 and failed:
+                fenced.add(sid)
+            elif event.get("eats") and sid in fenced:
+                times += 1
+    return times
+
+
+def _smmu_aborts(timeline):
+    """Does the SMMU abort all traffic at the end (GBPA.ABORT = 1, SMMUEN = 0)?"""
+    last = {e["ev"]: e["val"] for e in timeline.events if e["ev"] in ("gbpa", "cr0")}
+    return bool(last.get("gbpa", 0) & GBPA_ABORT) and not last.get("cr0", 1) & CR0_SMMUEN
+
+
 def _fields(channel, scenario):
     """The fields of report.json, and what else the checks may want."""
     timeline = channel.timeline
@@ -201,14 +233,18 @@ def _fields(channel, scenario):
     fields["refused_by"] = refused[0].get("reason") if refused else None
     fields["refused_event"] = refused[0].get("event") if refused else None
     fields["cmdq_errors_in_timeline"] = sum(e["ev"] == "cerror" for e in incident)
+    fields["eats_back_on"] = _eats_back_on(timeline, broken)
+    fields["smmu_aborts"] = _smmu_aborts(timeline)
     for name, pattern in (("says_fenced", kernel_says.FENCED),
+                          ("says_stalled", kernel_says.STALLED),
+                          ("says_dead", kernel_says.DEAD),
                           ("says_quarantined", kernel_says.QUARANTINED),
                           ("says_recovered", kernel_says.RECOVERED)):
         fields[name] = sum(bool(pattern.search(line)) for line in lines)
     return fields
 
 
-def _honesty(channel, fields):
+def _honesty(channel, fields, silent_from_boot):
     """What has to be true on any kernel, or the run proves nothing."""
     timeline = channel.timeline
     fails = list(timeline.errors) + channel.errors
@@ -219,7 +255,8 @@ def _honesty(channel, fields):
         fails.append("timeline: the model wrote nothing")
     silence = timeline.marks.get(SILENCE, 0)
     fails += [f"EATS of {f['bdf']} was not 1 before the fault" for f in channel.functions
-              if _eats_before(timeline, f["sid"]) != 1]
+              if _eats_before(timeline, f["sid"]) != 1
+              and not (silent_from_boot and f.get("broken"))]
     if not any(f.get("broken") for f in channel.functions):
         fails.append("no function was named as the broken one")
     landed = sum(e["ev"] == "translated-landed" for e in timeline.events if e["t"] < silence)
@@ -236,6 +273,7 @@ def judge(scenario, which, record, splats=True):
     channel = _Channel()
     for line in record.channel:
         channel.add(line)
+    channel.timeline.from_boot = scenario.silent_from_boot
     channel.timeline.load_events(record.timeline)
     fields = _fields(channel, scenario)
     report = ktap.parse(channel.ktap)
@@ -244,7 +282,7 @@ def judge(scenario, which, record, splats=True):
     if not channel.done:
         fails.append("no verdict: the guest never said that it was done")
     fails += report.fails
-    fails += _honesty(channel, fields)
+    fails += _honesty(channel, fields, scenario.silent_from_boot)
     if splats:
         fails += splat.scan(record.console, scenario.allow.get(which, ()))
     checks = scenario.patched if which == "patched" else scenario.base
@@ -292,8 +330,10 @@ def run(name, *, which, image, module, qemu, outdir, programs=None, busybox=None
             progress(f"{name} ({which}): {line}")
 
     timeout = None if interactive else scenario.timeout_s[which]
+    firmware = archive.firmware() if scenario.machine.acpi else None
     with VM(scenario.machine, qemu=qemu, image=image, initrd=initrd, outdir=outdir,
             append=_append(scenario, interactive), on_line=on_line, timeout_s=timeout,
+            firmware=firmware,
             interactive=interactive, extra=qemu_extra) as machine:
         if interactive:
             progress(f"QEMU: {machine.shell_command()}")

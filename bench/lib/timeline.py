@@ -26,11 +26,15 @@ def _number(value):
 
 @dataclass
 class Timeline:
-    """@events of the model, @marks {name: first t}, @log (t, text)."""
+    """
+    @events of the model, @marks {name: first t}, @log (t, text).
+    @from_boot: the device is silent from the start, so the incident begins there
+    """
     events: list = field(default_factory=list)
     mark_lines: list = field(default_factory=list)
     kmsg: list = field(default_factory=list)
     errors: list = field(default_factory=list)
+    from_boot: bool = False
 
     def load_events(self, text):
         """The model's file; only its last line may be cut off."""
@@ -66,14 +70,14 @@ class Timeline:
 
     def incident(self, until=(RECOVERED,)):
         """The model's events from the silence to the first of the marks @until."""
-        begin = self.marks.get(SILENCE, float("inf"))
+        begin = 0 if self.from_boot else self.marks.get(SILENCE, float("inf"))
         end = min([self.marks[name] for name in until if name in self.marks],
                   default=float("inf"))
         return [e for e in self.events if begin <= e["t"] <= end]
 
     def incident_log(self):
         """The kernel's lines from silence to recovery, without the bench's own."""
-        inside, lines = False, []
+        inside, lines = self.from_boot, []
         for line in self.kmsg:
             mark = kernel_says.MARK.match(line["text"])
             if mark and mark[1] == SILENCE:

@@ -24,6 +24,8 @@ from pathlib import Path
 VERDICT_PORT = "verdict"
 # A unix socket's path has about 100 bytes.
 _SOCKET_DIR = "/tmp"
+# The second SMMU's root bus, far above what the first one may use
+SECOND_BUS = 0x40
 
 
 def _option(path):
@@ -38,25 +40,37 @@ class Machine:
         dict of properties of atc-endpoint. In this order they are ep0, ep1
         ... for QEMU and /dev/atctest0, 1 ... in the guest.
     @smmu: properties of arm-smmuv3, @append: more of the kernel's command line
+    @acpi: boot with UEFI firmware and ACPI instead of a device tree
+    @second: how many of the last root ports are behind a second SMMU; needs @acpi
     """
     ports: list
     smmu: dict = field(default_factory=dict)
     smp: int = 2
     memory: str = "512M"
     cpu: str = "cortex-a76"
+    accel: str = "tcg,thread=multi"
     append: list = field(default_factory=list)
     qemu_args: list = field(default_factory=list)
+    acpi: bool = False
+    second: int = 0
 
     def arguments(self, timeline):
         """The part of QEMU's command line that describes the machine."""
-        args = ["-M", "virt,iommu=smmuv3,gic-version=3", "-accel", "tcg,thread=multi",
+        # The machine's own SMMU is one for all: two are devices, one per bus.
+        iommu = "" if self.second else "iommu=smmuv3,"
+        args = ["-M", f"virt,{iommu}gic-version=3", "-accel", self.accel,
                 "-cpu", self.cpu, "-smp", str(self.smp), "-m", self.memory]
         for name, value in {"ats": "on", **self.smmu}.items():
             args += ["-global", f"arm-smmuv3.{name}={value}"]
+        if self.second:
+            args += ["-device", f"pxb-pcie,id=pcie.1,bus=pcie.0,bus_nr={SECOND_BUS}"]
+            for bus in (0, 1):
+                args += ["-device", f"arm-smmuv3,id=smmu{bus},primary-bus=pcie.{bus}"]
         args += ["-object", f"atc-timeline,id=tl0,path={_option(timeline)}"]
         index = 0
         for port, functions in enumerate(self.ports):
-            args += ["-device", f"pcie-root-port,id=rp{port},bus=pcie.0,"
+            bus = int(port >= len(self.ports) - self.second)
+            args += ["-device", f"pcie-root-port,id=rp{port},bus=pcie.{bus},"
                                 f"addr={port + 1:#x},chassis={port + 1}"]
             for number, properties in enumerate(functions):
                 words = [f"atc-endpoint,id=ep{index},bus=rp{port},addr=0.{number:x}"]
@@ -140,7 +154,7 @@ class VM:
     """
 
     def __init__(self, machine, *, qemu, image, initrd, append, outdir, on_line,
-                 timeout_s, interactive=False, extra=()):
+                 timeout_s, firmware=None, interactive=False, extra=()):
         self.outdir = Path(outdir)
         self.outdir.mkdir(parents=True, exist_ok=True)
         self.console = self.outdir / "console.log"
@@ -150,7 +164,8 @@ class VM:
         self._interactive = interactive
         self._on_line = on_line
         self._proc = self._thread = self._verdict = None
-        self._smmu = None
+        # Where the broken functions are: behind the last one
+        self._smmu = "/machine/peripheral/smmu1" if machine.second else None
         self._sockets = Path(tempfile.mkdtemp(prefix="atc-", dir=_SOCKET_DIR))
         self.qmp_path = self._sockets / "qmp"
         self.qmp = None
@@ -165,7 +180,7 @@ class VM:
             "-device", f"virtserialport,chardev=v,name={VERDICT_PORT}",
             "-kernel", str(image), "-initrd", str(initrd), "-append",
             " ".join(["console=ttyAMA0", "panic=-1", *machine.append, *append]),
-            *extra]
+            *(["-bios", str(firmware)] if firmware else []), *extra]
 
     def shell_command(self):
         """The command line, ready to paste."""

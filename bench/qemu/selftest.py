@@ -44,7 +44,8 @@ PAGES = RAM + 0x800000          # pages that devices may access
 MS = 1000 * 1000                # in nanoseconds
 
 # SMMUv3 registers
-IDR0, CR0, CR0ACK, GBPA, IRQ_CTRL = 0x00, 0x20, 0x24, 0x44, 0x50
+IDR0, IDR1, IDR3 = 0x00, 0x04, 0x0c
+CR0, CR0ACK, GBPA, IRQ_CTRL = 0x20, 0x24, 0x44, 0x50
 GERROR, GERRORN = 0x60, 0x64
 STRTAB_BASE, STRTAB_BASE_CFG = 0x80, 0x88
 CMDQ_BASE, CMDQ_PROD, CMDQ_CONS = 0x90, 0x98, 0x9c
@@ -837,8 +838,37 @@ def endpoint_config_space(env):
 
 
 @test
+def cmdq_log2(env):
+    """cmdq-log2: IDR1.CMDQS, and no queue gets longer; stat-cmdq-max."""
+    m = Machine(env)
+    equal(m.rd(IDR1) >> 21 & 31, 19, "IDR1.CMDQS by default")
+    equal(m.get("stat-cmdq-max"), 3, "stat-cmdq-max")
+    env.restart()
+    # A guest that asks for more gets a queue of 8: it wraps after 8 commands.
+    m = Machine(env, smmu="cmdq-log2=3", start=False)
+    equal(m.rd(IDR1) >> 21 & 31, 3, "IDR1.CMDQS")
+    m.smmu_start()
+    m.queue(*[sync()] * 4)
+    equal(m.rd(CMDQ_CONS) & 15, 7, "CONS before the end of the queue")
+    m.q.write(CMDQ + 7 * 16, sync())
+    m.q.write(CMDQ, cfgi_all())
+    m.q.write(CMDQ + 8 * 16, struct.pack("<4I", 0xff, 0, 0, 0))
+    m.wr(CMDQ_PROD, 9)
+    equal((m.rd(CMDQ_CONS) & 15, m.cmdq_error()), (9, False),
+          "CONS behind the wrap")
+
+
+@test
+def ril(env):
+    """ril: IDR3.RIL."""
+    equal(Machine(env).rd(IDR3) >> 10 & 1, 1, "IDR3.RIL by default")
+    env.restart()
+    equal(Machine(env, smmu="ril=off").rd(IDR3) >> 10 & 1, 0, "IDR3.RIL")
+
+
+@test
 def endpoint_options(env):
-    """acs, flr and aer decide about capabilities."""
+    """acs, flr, aer and ats decide about capabilities."""
     m = Machine(env, functions=2, start=False)
     m.bridge()
     for f in m.fns:
@@ -851,6 +881,12 @@ def endpoint_options(env):
         check(not f.ext_cap(EXT_ACS), f"function {f.fn} has ACS")
         check(f.ext_cap(EXT_AER), f"function {f.fn} has no AER")
         equal(m.q.r32(f.cfg + f.cap(CAP_EXP) + 4) >> 28 & 1, 0, "FLR bit")
+    env.restart()
+    m = Machine(env, functions=2, ep="ats=off", start=False)
+    m.bridge()
+    for f in m.fns:
+        check(not f.ext_cap(EXT_ATS), f"function {f.fn} has ATS")
+        check(f.ext_cap(EXT_ACS), f"function {f.fn} has no ACS capability")
 
 
 @test
@@ -1577,6 +1613,7 @@ def queue_full_of_waiters(env):
     m.ack()
     m.idle()
     equal(m.get("stat-sync") - syncs, (1 << CMDQ_LOG2) - 1, "stat-sync")
+    equal(m.get("stat-cmdq-max"), 1 << CMDQ_LOG2, "stat-cmdq-max")
 
 
 @test

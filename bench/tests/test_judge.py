@@ -12,8 +12,9 @@ from dataclasses import replace
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from lib import scenario  # noqa: E402
+from lib import build, scenario  # noqa: E402
 from lib.splat import Allow  # noqa: E402
+from lib.timeline import Timeline  # noqa: E402
 
 LOGS = Path(__file__).with_name("logs")
 # The fields of report.json, which others rely on
@@ -203,6 +204,42 @@ class Fields(unittest.TestCase):
             self.assertIn("too many", check.failure(fields))
 
 
+class Events(unittest.TestCase):
+    """Fields that are computed from the model's events."""
+
+    def timeline(self, *events):
+        """A timeline of an incident that began at 0."""
+        return Timeline(events=[dict(e, t=n) for n, e in enumerate(events, 1)],
+                        mark_lines=[{"name": "silence", "t": 0}])
+
+    def test_eats_back_on(self):
+        error = {"ev": "cerror"}
+        off, on = ({"ev": "cfgi-ste", "sid": 8, "eats": eats} for eats in (0, 1))
+        other, reset = dict(on, sid=9), {"ev": "flr", "sid": 8}
+        for events, times in (((error, off, on, on), 2), ((error, off, other), 0),
+                              ((error, off, reset, on), 0), ((off, on), 0),
+                              ((error, on), 0), ((error, off, dict(reset, sid=9), on), 1)):
+            with self.subTest(events=events):
+                back = scenario._eats_back_on(self.timeline(*events), {8})
+                self.assertEqual(back, times)
+
+    def test_smmu_aborts(self):
+        gbpa = {"ev": "gbpa", "val": 1 << 20}
+        off, on = {"ev": "cr0", "val": 0x1c}, {"ev": "cr0", "val": 0x1d}
+        for events, aborts in (((on, gbpa, off), True), ((on, off), False),
+                               ((gbpa, on), False), ((), False),
+                               ((gbpa, off, on), False)):
+            with self.subTest(events=events):
+                self.assertEqual(scenario._smmu_aborts(self.timeline(*events)), aborts)
+
+    def test_from_boot(self):
+        timeline = self.timeline({"ev": "cerror"})
+        timeline.mark_lines = [{"name": "silence", "t": 5}]
+        self.assertEqual(timeline.incident(), [])
+        timeline.from_boot = True
+        self.assertEqual(len(timeline.incident()), 1)
+
+
 class Scenarios(unittest.TestCase):
     """Every scenario can be loaded and has both sides."""
 
@@ -213,6 +250,7 @@ class Scenarios(unittest.TestCase):
                 loaded = scenario.load(name)
                 self.assertTrue(loaded.patched and loaded.base and loaded.title)
                 self.assertIn("base", loaded.timeout_s)
+                self.assertTrue(build._fragments(loaded.config))
                 for entries in loaded.allow.values():
                     self.assertTrue(all(entry.reason for entry in entries))
 

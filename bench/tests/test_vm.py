@@ -102,6 +102,13 @@ class Description(unittest.TestCase):
                      "atc-endpoint,id=ep2,bus=rp1,addr=0.1,acs=off", "id=rp1,bus=pcie.0,addr=0x2"):
             self.assertIn(part, text + " ")
 
+    def test_two_smmus(self):
+        text = " ".join(Machine(ports=[[{}], [{}], [{}]], acpi=True, second=2).arguments("t"))
+        for part in ("-M virt,gic-version=3 ", "arm-smmuv3,id=smmu0,primary-bus=pcie.0",
+                     "arm-smmuv3,id=smmu1,primary-bus=pcie.1", "id=rp0,bus=pcie.0,",
+                     "id=rp1,bus=pcie.1,", "id=rp2,bus=pcie.1,"):
+            self.assertIn(part, text)
+
 
 if __name__ == "__main__":
     unittest.main()

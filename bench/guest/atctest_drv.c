@@ -25,6 +25,7 @@
 #include <linux/uaccess.h>
 
 #include "atctest.h"
+#include "atctest_cost.h"
 
 #define ATCTEST_VENDOR		0x1234
 #define ATCTEST_DEVICE		0xa7c0
@@ -42,6 +43,9 @@
 #define REG_BUF			0x1000
 #define ATCTEST_ID		0xa7c00001
 
+/* How long another function's interrupt may take to come, and its handler */
+#define IRQ_TIMEOUT_MS		60000
+
 /* How many pages a handover may take to meet the freed one again */
 #define HANDOVER_TRIES		4096
 
@@ -57,14 +61,25 @@ MODULE_PARM_DESC(handlers_answer,
 
 struct slot {
 	enum atctest_slot_state state;
+	unsigned int order;
 	struct page *page;
 	dma_addr_t iova;
 };
 
+/* An unmap that another function's interrupt handler does */
+struct irq_job {
+	struct atctest *at;
+	struct atctest *target;
+	struct atctest_unmap *u;
+	bool done;
+};
+
 /**
  * struct atctest - one function
- * @lock: serialises the register file and the slots; two functions are locked
- *	in the order of their index
+ * @lock: serialises the register file and the slots; several functions are
+ *	locked in the order of their index
+ * @slock: what a driver would hold around an unmap, and protects @job
+ * @job: what the next interrupt is for
  * @pdev: NULL once the driver was unbound; the file may outlive it
  */
 struct atctest {
@@ -76,6 +91,8 @@ struct atctest {
 	struct miscdevice misc;
 	char name[24];
 	unsigned int index;
+	spinlock_t slock;
+	struct irq_job *job;
 	struct completion irq_done;
 	atomic_t irqs;
 	atomic_t error_detected;
@@ -96,12 +113,6 @@ static void atctest_release_kref(struct kref *kref)
 	kfree(at);
 }
 
-static u64 atctest_now(void)
-{
-	isb();
-	return read_sysreg(cntvct_el0);
-}
-
 /* Registers */
 
 /* One command; safe with preemption off. at->lock is held. */
@@ -118,15 +129,6 @@ static void atctest_run(struct atctest *at, struct atctest_cmd *c)
 	c->end = atctest_now();
 }
 
-static irqreturn_t atctest_irq(int irq, void *data)
-{
-	struct atctest *at = data;
-
-	atomic_inc(&at->irqs);
-	complete(&at->irq_done);
-	return IRQ_HANDLED;
-}
-
 /* Slots */
 
 static struct slot *atctest_slot(struct atctest *at, u32 nr)
@@ -141,20 +143,28 @@ static void slot_report(struct slot *s, struct atctest_slot *out)
 	out->phys = s->page ? page_to_phys(s->page) : 0;
 }
 
-static int slot_map(struct atctest *at, struct slot *s)
+static size_t slot_size(struct slot *s)
+{
+	return ATCTEST_PAGE_SIZE << s->order;
+}
+
+static int slot_map(struct atctest *at, struct slot *s, u32 pages)
 {
 	struct page *page;
 	dma_addr_t iova;
 
 	if (s->state != ATCTEST_EMPTY)
 		return -EBUSY;
-	page = alloc_page(GFP_KERNEL | __GFP_ZERO);
+	if (pages > ATCTEST_MAX_PAGES || (pages && !is_power_of_2(pages)))
+		return -EINVAL;
+	s->order = pages ? ilog2(pages) : 0;
+	page = alloc_pages(GFP_KERNEL | __GFP_ZERO, get_order(slot_size(s)));
 	if (!page)
 		return -ENOMEM;
-	iova = dma_map_page(&at->pdev->dev, page, 0, ATCTEST_PAGE_SIZE,
+	iova = dma_map_page(&at->pdev->dev, page, 0, slot_size(s),
 			    DMA_BIDIRECTIONAL);
 	if (dma_mapping_error(&at->pdev->dev, iova)) {
-		__free_page(page);
+		__free_pages(page, get_order(slot_size(s)));
 		return -EIO;
 	}
 	s->page = page;
@@ -165,7 +175,7 @@ static int slot_map(struct atctest *at, struct slot *s)
 
 static void slot_dma_unmap(struct atctest *at, struct slot *s)
 {
-	dma_unmap_page(&at->pdev->dev, s->iova, ATCTEST_PAGE_SIZE,
+	dma_unmap_page(&at->pdev->dev, s->iova, slot_size(s),
 		       DMA_BIDIRECTIONAL);
 	s->state = ATCTEST_UNMAPPED;
 }
@@ -175,7 +185,7 @@ static void slot_free(struct atctest *at, struct slot *s)
 	if (s->state == ATCTEST_MAPPED)
 		slot_dma_unmap(at, s);
 	if (s->page)
-		__free_page(s->page);
+		__free_pages(s->page, get_order(slot_size(s)));
 	memset(s, 0, sizeof(*s));
 }
 
@@ -191,7 +201,7 @@ static int slot_handover(struct slot *s)
 	LIST_HEAD(others);
 	int i;
 
-	if (s->state != ATCTEST_UNMAPPED)
+	if (s->state != ATCTEST_UNMAPPED || s->order)
 		return -EINVAL;
 	pfn = page_to_pfn(s->page);
 
@@ -328,12 +338,72 @@ static struct others *others_hold(void)
 	return o;
 }
 
-/* The caller holds the locks of @at and of @target. */
+/* Unmap, and what a broken device does next; in any context */
+static void unmap_and_fire(struct atctest *at, struct atctest *target,
+			   struct atctest_unmap *u)
+{
+	struct slot *s = &at->slots[u->slot];
+
+	u->start = atctest_now();
+	slot_dma_unmap(at, s);
+	u->end = atctest_now();
+	if (u->flags & ATCTEST_UNMAP_FIRE) {
+		u->fire.iova = s->iova;
+		atctest_run(target, &u->fire);
+	}
+}
+
+static irqreturn_t atctest_irq(int irq, void *data)
+{
+	struct atctest *at = data;
+	struct irq_job *job;
+
+	atomic_inc(&at->irqs);
+	spin_lock(&at->slock);
+	job = at->job;
+	at->job = NULL;
+	spin_unlock(&at->slock);
+	if (job) {
+		unmap_and_fire(job->at, job->target, job->u);
+		smp_store_release(&job->done, true);
+	} else {
+		complete(&at->irq_done);
+	}
+	return IRQ_HANDLED;
+}
+
+static int unmap_in_irq(struct atctest *at, struct atctest *target,
+			struct atctest *other, struct atctest_unmap *u)
+{
+	struct irq_job job = { .at = at, .target = target, .u = u };
+	ktime_t end = ktime_add_ms(ktime_get(), IRQ_TIMEOUT_MS);
+	bool lost = false;
+
+	spin_lock_irq(&other->slock);
+	other->job = &job;
+	spin_unlock_irq(&other->slock);
+	writel(1, other->bar + REG_IRQ);
+
+	/* Sleeping would need this CPU's timer, which may be late. */
+	while (!smp_load_acquire(&job.done) && !lost) {
+		cpu_relax();
+		if (ktime_before(ktime_get(), end))
+			continue;
+		spin_lock_irq(&other->slock);
+		lost = other->job;
+		other->job = NULL;
+		spin_unlock_irq(&other->slock);
+	}
+	return lost ? -ETIMEDOUT : 0;
+}
+
+/* The caller holds the locks of @at, of @target and of @other. */
 static int atctest_unmap(struct atctest *at, struct atctest *target,
-			 struct atctest_unmap *u)
+			 struct atctest *other, struct atctest_unmap *u)
 {
 	struct slot *s = atctest_slot(at, u->slot);
 	struct others *o = NULL;
+	int ret = 0;
 
 	if (!s || s->state != ATCTEST_MAPPED)
 		return -EINVAL;
@@ -347,20 +417,20 @@ static int atctest_unmap(struct atctest *at, struct atctest *target,
 		}
 	}
 
-	preempt_disable();
-	u->start = atctest_now();
-	slot_dma_unmap(at, s);
-	u->end = atctest_now();
-	if (u->flags & ATCTEST_UNMAP_FIRE) {
-		u->fire.iova = s->iova;
-		atctest_run(target, &u->fire);
+	if (u->flags & ATCTEST_UNMAP_IRQ) {
+		ret = unmap_in_irq(at, target, other, u);
+	} else if (u->flags & ATCTEST_UNMAP_LOCKED) {
+		guard(spinlock_irqsave)(&at->slock);
+		unmap_and_fire(at, target, u);
+	} else {
+		guard(preempt)();
+		unmap_and_fire(at, target, u);
 	}
-	preempt_enable();
 
 	if (o)
 		others_release(o);
 	migrate_enable();
-	return 0;
+	return ret;
 }
 
 /* The file */
@@ -409,7 +479,7 @@ static int atctest_slot_ioctl(struct atctest *at, unsigned int cmd,
 		return -EINVAL;
 	switch (cmd) {
 	case ATCTEST_MAP:
-		ret = slot_map(at, s);
+		ret = slot_map(at, s, arg->pages);
 		break;
 	case ATCTEST_HANDOVER:
 		ret = slot_handover(s);
@@ -444,17 +514,32 @@ static int atctest_restore(struct atctest *at)
 	return 0;
 }
 
+/* As a driver's suspend and resume would */
+static int atctest_power(struct atctest *at, u32 state)
+{
+	int ret;
+
+	if (state != PCI_D0 && state != PCI_D3hot)
+		return -EINVAL;
+	ret = pci_set_power_state(at->pdev, state);
+	if (ret || state != PCI_D0)
+		return ret;
+	return atctest_restore(at);
+}
+
 union atctest_arg {
 	struct atctest_info info;
 	struct atctest_slot slot;
 	struct atctest_unmap unmap;
 	struct atctest_cmd cmd;
 	struct atctest_data data;
-	u32 mark;
+	struct atctest_cost cost;
+	u32 value;
 };
 
 static int atctest_dispatch(struct atctest *at, struct atctest *target,
-			    unsigned int cmd, union atctest_arg *arg)
+			    struct atctest *other, unsigned int cmd,
+			    union atctest_arg *arg)
 {
 	switch (cmd) {
 	case ATCTEST_INFO:
@@ -466,7 +551,7 @@ static int atctest_dispatch(struct atctest *at, struct atctest *target,
 	case ATCTEST_QUERY:
 		return atctest_slot_ioctl(at, cmd, &arg->slot);
 	case ATCTEST_UNMAP:
-		return atctest_unmap(at, target, &arg->unmap);
+		return atctest_unmap(at, target, other, &arg->unmap);
 	case ATCTEST_CMD:
 		atctest_run(at, &arg->cmd);
 		return 0;
@@ -474,22 +559,61 @@ static int atctest_dispatch(struct atctest *at, struct atctest *target,
 	case ATCTEST_CHECK:
 		return atctest_data(at, &arg->data, cmd == ATCTEST_FILL);
 	case ATCTEST_MARK:
-		writel(arg->mark, at->bar + REG_MARK);
+		writel(arg->value, at->bar + REG_MARK);
 		return 0;
 	case ATCTEST_IRQ:
 		return atctest_raise_irq(at);
 	case ATCTEST_RESTORE:
 		return atctest_restore(at);
+	case ATCTEST_POWER:
+		return atctest_power(at, arg->value);
+	case ATCTEST_COST:
+		return atctest_cost(&at->pdev->dev, &arg->cost);
 	}
 	return -ENOTTY;
+}
+
+/* @me if there is no such file */
+static struct atctest *atctest_of(struct fd f, struct atctest *me)
+{
+	if (fd_empty(f))
+		return me;
+	return fd_file(f)->f_op == &atctest_fops ? fd_file(f)->private_data :
+						   NULL;
+}
+
+/* Lock each of the three once, in the order of their index. */
+static void atctest_lock(struct atctest *of[3])
+{
+	int i, depth = 0;
+
+	if (of[0]->index > of[1]->index)
+		swap(of[0], of[1]);
+	if (of[1]->index > of[2]->index)
+		swap(of[1], of[2]);
+	if (of[0]->index > of[1]->index)
+		swap(of[0], of[1]);
+	for (i = 0; i < 3; i++)
+		if (!i || of[i] != of[i - 1])
+			mutex_lock_nested(&of[i]->lock, depth++);
+}
+
+static void atctest_unlock(struct atctest *of[3])
+{
+	int i;
+
+	for (i = 2; i >= 0; i--)
+		if (!i || of[i] != of[i - 1])
+			mutex_unlock(&of[i]->lock);
 }
 
 static long atctest_ioctl(struct file *file, unsigned int cmd,
 			  unsigned long user)
 {
-	struct atctest *at = file->private_data, *target = at, *first = at;
+	struct atctest *at = file->private_data, *target, *other, *locked[3];
 	union atctest_arg arg = {};
 	CLASS(fd, fire)(-1);
+	CLASS(fd, irq)(-1);
 	int ret;
 
 	if (_IOC_TYPE(cmd) != 'A' || _IOC_SIZE(cmd) > sizeof(arg))
@@ -498,26 +622,26 @@ static long atctest_ioctl(struct file *file, unsigned int cmd,
 	    copy_from_user(&arg, (void __user *)user, _IOC_SIZE(cmd)))
 		return -EFAULT;
 
-	if (cmd == ATCTEST_UNMAP && arg.unmap.fire_fd >= 0) {
-		fire = fdget(arg.unmap.fire_fd);
-		if (fd_empty(fire) || fd_file(fire)->f_op != &atctest_fops)
-			return -EBADF;
-		target = fd_file(fire)->private_data;
+	if (cmd == ATCTEST_UNMAP) {
+		if (arg.unmap.fire_fd >= 0)
+			fire = fdget(arg.unmap.fire_fd);
+		if (arg.unmap.flags & ATCTEST_UNMAP_IRQ)
+			irq = fdget(arg.unmap.irq_fd);
 	}
+	target = atctest_of(fire, at);
+	other = atctest_of(irq, at);
+	if (!target || !other)
+		return -EBADF;
 
-	if (target->index < at->index)
-		first = target;
-	mutex_lock(&first->lock);
-	if (target != at)
-		mutex_lock_nested(first == at ? &target->lock : &at->lock,
-				  SINGLE_DEPTH_NESTING);
-	if (at->pdev && target->pdev)
-		ret = atctest_dispatch(at, target, cmd, &arg);
+	locked[0] = at;
+	locked[1] = target;
+	locked[2] = other;
+	atctest_lock(locked);
+	if (at->pdev && target->pdev && other->pdev)
+		ret = atctest_dispatch(at, target, other, cmd, &arg);
 	else
 		ret = -ENODEV;
-	if (target != at)
-		mutex_unlock(&target->lock);
-	mutex_unlock(&at->lock);
+	atctest_unlock(locked);
 
 	if (!ret && (_IOC_DIR(cmd) & _IOC_READ) &&
 	    copy_to_user((void __user *)user, &arg, _IOC_SIZE(cmd)))
@@ -588,6 +712,7 @@ static int atctest_probe_one(struct pci_dev *pdev, bool has_handlers)
 		return -ENOMEM;
 	kref_init(&at->kref);
 	mutex_init(&at->lock);
+	spin_lock_init(&at->slock);
 	init_completion(&at->irq_done);
 	at->pdev = pdev;
 	at->has_handlers = has_handlers;
@@ -651,8 +776,13 @@ static void atctest_remove(struct pci_dev *pdev)
 
 	misc_deregister(&at->misc);
 	mutex_lock(&at->lock);
+	/*
+	 * The pages stay allocated: what a broken device still writes to them
+	 * must not hit anybody, on a kernel that lets it.
+	 */
 	for (i = 0; i < ATCTEST_SLOTS; i++)
-		slot_free(at, &at->slots[i]);
+		if (at->slots[i].state == ATCTEST_MAPPED)
+			slot_dma_unmap(at, &at->slots[i]);
 	atctest_irq_teardown(at);
 	pci_clear_master(pdev);
 	iounmap(at->bar);

@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* The endpoint's registers, for a program that has mapped its BAR itself. */
+#ifndef BAR_H
+#define BAR_H
+
+#include <stdint.h>
+
+#include "atctest.h"
+
+#define BAR_SIZE	0x10000
+#define BAR_BUF		0x1000
+
+/* One command; the result is as the driver would give it. */
+struct atctest_cmd bar_cmd(volatile uint32_t *bar, uint32_t cmd, uint64_t iova,
+			   uint32_t len);
+/* Fill the endpoint's buffer with pattern @seed. */
+void bar_fill(volatile uint32_t *bar, uint32_t seed, uint32_t len);
+
+#endif /* BAR_H */

@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * What one unmap costs on a function without ATS, on one with it, and on one
+ * whose domain has many ATC entries. The host runs QEMU with -icount, where the
+ * counter counts instructions, and compares kernels.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "endpoint.h"
+#include "host.h"
+
+#define ITERATIONS	2000
+
+static void measure(const char *name, int index, uint32_t extra)
+{
+	struct atctest_cost c;
+	char path[64];
+	struct ep ep;
+
+	ep_open(&ep, index);
+	c = ep_cost(&ep, ITERATIONS, extra);
+	snprintf(path, sizeof(path), "cost_%s", name);
+	host_value(path, "{\"ticks\":%llu,\"empty\":%llu,\"min\":%u,\"max\":%u,"
+		   "\"iterations\":%u,\"ats\":%s}",
+		   (unsigned long long)c.ticks, (unsigned long long)c.empty,
+		   c.min, c.max, c.iterations,
+		   ep_ats_enabled(&ep) ? "true" : "false");
+	if (!index) {
+		snprintf(path, sizeof(path), "sizes_%s", name);
+		host_value(path, "{\"inv\":%u,\"cmdq\":%u,\"lock\":%u}",
+			   c.sizeof_inv, c.sizeof_cmdq, c.sizeof_lock);
+	}
+	ep_close(&ep);
+}
+
+static _Noreturn void usage(int status)
+{
+	printf("usage: cost NAME INDEX EXTRA [NAME INDEX EXTRA ...]\n"
+	       "Count %d unmaps of function INDEX, each with EXTRA more instructions.\n",
+	       ITERATIONS);
+	exit(status);
+}
+
+int main(int argc, char **argv)
+{
+	if (argc > 1 && (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h")))
+		usage(0);
+	if (argc < 4 || (argc - 1) % 3)
+		usage(2);
+	if (!host_open(HOST_FD)) {
+		perror(HOST_PORT);
+		return 1;
+	}
+	ktap_plan((argc - 1) / 3);
+	for (int i = 1; i < argc; i += 3) {
+		measure(argv[i], atoi(argv[i + 1]), atoi(argv[i + 2]));
+		ktap_point(true, argv[i]);
+	}
+	return 0;
+}

@@ -1,0 +1,124 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* What the stories of an incident share; see incident.c. */
+#ifndef INCIDENT_H
+#define INCIDENT_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "endpoint.h"
+#include "host.h"
+
+#define MAX_FUNCTIONS	8
+#define MAX_FURTHER	64
+#define LEN		64	/* bytes per transfer */
+#define SLOT_CANARY	100	/* stays mapped: what the device may do with it */
+#define SLOT_PROBE	101
+#define SLOT_INNOCENT	200
+
+/* Patterns */
+#define OWNER		1
+#define DEVICE		2
+#define ATTACK		3
+#define VICTIM		4
+
+#define WRITE_HIT	(ATC_CMD_WRITE | ATC_CMD_HIT_ONLY)
+#define READ_HIT	(ATC_CMD_READ | ATC_CMD_HIT_ONLY)
+#define READ_PLAIN	(ATC_CMD_READ | ATC_CMD_UNTRANSLATED)
+
+struct step {
+	const char *what;
+	bool (*take)(void);	/* could the step be taken? */
+};
+
+struct options {
+	uint32_t broken;	/* a bit for each function that misbehaves */
+	int further;
+	int cpu;
+	int gerror_cpu;
+	int wait_ms;
+	int settle_ms;
+	int workers;
+	int pages;
+	uint32_t context;	/* ATCTEST_UNMAP_LOCKED, _IRQ or 0 */
+	bool group;
+	bool lazy;
+};
+
+extern struct options opt;
+extern struct ep eps[MAX_FUNCTIONS];
+extern int nr_eps;
+extern struct ep *broken;	/* the first one that misbehaves */
+
+bool is_broken(const struct ep *ep);
+#define for_each_ep(ep)	for (struct ep *ep = eps; ep < eps + nr_eps; ep++)
+#define for_each_broken(ep) for_each_ep(ep) if (is_broken(ep))
+
+/* steps.c */
+/*
+ * Both directions of DMA through the ATC with the data compared, then the
+ * invalidation: afterwards the function must not have the translation.
+ * Returns what went wrong, or NULL.
+ */
+const char *translated_dma(struct ep *ep, int slot);
+/* One shot at an address that was unmapped: what became of it? */
+bool count_stale(const struct atctest_cmd *c);
+void report_stale(void);
+uint64_t cmdq_errors(void);
+/* The incident begins (or did so at boot) and ends: marks, and the count of errors */
+void incident_begins(bool at_boot);
+void incident_over(void);
+bool set_fault(const char *property, const char *json);
+/* Run this process on one CPU from now on. */
+void pin(int cpu);
+/* May the device still reach a page that is mapped for it? */
+bool canary_refused(struct ep *ep);
+/* Is the function blocked, within the time that --wait-ms gives? */
+bool wait_blocked(struct ep *ep);
+
+bool step_prove(void);
+bool step_gerror(void);
+bool step_cache(void);
+bool step_silence(void);
+bool step_late(void);
+bool step_drop_one(void);
+bool step_unmap(void);
+bool step_victim(void);
+bool step_further(void);
+bool step_blocked(void);
+bool step_in_service(void);
+bool step_failing_reset(void);
+bool step_still_blocked(void);
+bool step_reset(void);
+bool step_recovered(void);
+bool step_over(void);
+
+/* healthy.c */
+bool step_start_innocents(void);
+bool step_stop_innocents(void);
+/*
+ * In one domain with the broken function any unmap may find the silence, and
+ * the blocking that follows could be there before the shot: the siblings rest
+ * from the silence to the first shot.
+ */
+void rest_siblings(bool rest);
+
+/* races.c */
+bool step_prove_healthy(void);
+bool step_use_silent(void);
+bool step_queue_fills(void);
+bool step_sleep(void);
+bool step_wake(void);
+bool step_dead(void);
+bool step_remove(void);
+bool step_rescan(void);
+bool step_rounds(void);
+
+/* vfio.c */
+bool step_vfio_take(void);
+bool step_vfio_unmap(void);
+bool step_vfio_blocked(void);
+bool step_vfio_reset(void);
+bool step_vfio_recovered(void);
+
+#endif /* INCIDENT_H */

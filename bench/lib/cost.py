@@ -1,0 +1,206 @@
+# SPDX-License-Identifier: GPL-2.0
+"""
+What the series costs a healthy system: the table of `make bench`.
+
+Instructions, not seconds: with -icount QEMU's virtual clock advances by one
+nanosecond per instruction, and the guest's counter shows that clock. Base and
+patched kernel run the same guest in one command. A count that does not repeat
+exactly within a boot is no count, and a seeded extra cost has to be found: each
+is a row of its own.
+"""
+
+import json
+import operator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+
+from . import guest, ktap, paths, ui
+from .vm import VM, Machine
+
+TIMEOUT_S = 300
+# The seeded cost: far below what a person would notice, above every limit
+CANARY_EXTRA = 100
+MANY = 64
+
+# The functions of the many entries: a root port and a switch without ACS, so
+# that all of them are one IOMMU group, with one domain.
+_SWITCH = ["-device", "pcie-root-port,id=rpm,bus=pcie.0,addr=0x8,chassis=8,disable-acs=on",
+           "-device", "x3130-upstream,id=up,bus=rpm"]
+for _port in range(MANY // 8):
+    _SWITCH += ["-device", f"xio3130-downstream,id=down{_port},bus=up,addr={_port:#x},"
+                           f"chassis={20 + _port},slot={_port}"]
+    for _fn in range(8):
+        _SWITCH += ["-device", f"atc-endpoint,id=ep{2 + 8 * _port + _fn},bus=down{_port},"
+                               f"addr=0.{_fn},acs=off" + (",multifunction=on" if not _fn else "")]
+
+MACHINE = Machine(ports=[[{"ats": "off"}], [{}]], smp=1, cpu="max",
+                  accel="tcg,thread=single", append=["nokaslr"],
+                  qemu_args=["-machine", "dtb-randomness=off",
+                             "-icount", "shift=0,sleep=off", *_SWITCH])
+
+# (measurement, index of the function, seeded extra)
+_RUNS = [("none", 0, 0), ("one", 1, 0), ("many", 2, 0), ("again", 2, 0),
+         ("canary", 1, CANARY_EXTRA)]
+# label, measurement, the limit in percent
+_COUNTS = [("unmap + flush, device without ATS", "none", 0.5),
+           ("unmap + flush, 1 ATS entry", "one", 2.0),
+           (f"unmap + flush, {MANY} ATS entries", "many", 2.0)]
+_COMPARE = {"<=": operator.le, "==": operator.eq, ">": operator.gt, "<": operator.lt}
+
+
+@dataclass
+class Row:
+    """One line of the table; @base and @patched as they are shown."""
+    name: str
+    label: str
+    unit: str
+    base: object
+    patched: object
+    limit: str
+    ok: bool
+
+    def failure(self):
+        """None, or the one line that says what is wrong."""
+        return None if self.ok else (f"{self.label}: base {self.base}, patched "
+                                     f"{self.patched} {self.unit}, limit {self.limit}")
+
+
+def _per_unmap(run):
+    """Instructions of one unmap, without those of the measurement itself."""
+    return (run["ticks"] - run["empty"]) / run["iterations"]
+
+
+def _percent(base, patched):
+    return 100.0 * (patched - base) / base
+
+
+def _within(value, op, limit):
+    return value is not None and _COMPARE[op](value, limit)
+
+
+def count_rows(base, patched):
+    """
+    The rows that need no incident; @base and @patched hold the guest's values,
+    "cost_<measurement>" and "sizes_none".
+    """
+    rows = []
+    for label, name, limit in _COUNTS:
+        have = [_per_unmap(v[f"cost_{name}"]) for v in (base, patched)]
+        grows = _percent(*have)
+        rows.append(Row(f"instructions-{name}", label, "instructions",
+                        f"{have[0]:.1f}", f"{have[1]:.1f} ({grows:+.2f} %)", f"+{limit} %",
+                        _within(grows, "<=", limit)))
+    rows.append(_canary_row(base, patched))
+    again = [v["cost_many"]["ticks"] - v["cost_again"]["ticks"] for v in (base, patched)]
+    rows.append(Row("repeats", "difference when counted twice", "instructions", again[0],
+                    again[1], "0", again == [0, 0]))
+    ats = [[v[f"cost_{name}"]["ats"] for name in ("none", "one", "many")]
+           for v in (base, patched)]
+    rows.append(Row("ats", "ATS of the three devices is as meant", "",
+                    *("yes" if a == [False, True, True] else "no" for a in ats), "yes",
+                    ats == [[False, True, True]] * 2))
+    inv, cmdq = ([v["sizes_none"][key] for v in (base, patched)] for key in ("inv", "cmdq"))
+    pointer, lock = 8, patched["sizes_none"]["lock"]
+    rows.append(_size_row("sizeof-inv", "struct arm_smmu_inv", inv, pointer))
+    # A bitmap's pointer and a lock, each with its padding
+    rows.append(_size_row("sizeof-cmdq", "struct arm_smmu_cmdq", cmdq,
+                          pointer + -(-lock // pointer) * pointer))
+    return rows
+
+
+def _canary_row(base, patched):
+    """The seeded cost has to break the limit of the measurement that it is in."""
+    grows = _percent(_per_unmap(base["cost_one"]), _per_unmap(patched["cost_canary"]))
+    limit = _COUNTS[1][2]
+    return Row("canary", f"seeded cost of {CANARY_EXTRA} nops is found", "", "-",
+               f"{grows:+.2f} %", f"> +{limit} %", _within(grows, ">", limit))
+
+
+def _size_row(name, label, sizes, growth):
+    return Row(name, f"sizeof {label}", "bytes", sizes[0],
+               f"{sizes[1]} ({sizes[1] - sizes[0]:+d})", f"+{growth}",
+               0 < sizes[0] and sizes[1] - sizes[0] <= growth)
+
+
+# name, label, unit, scenario, field, operator, limit
+_INCIDENT = [
+    ("cmdq-errors", "command queue errors of one incident", "", "one-silent",
+     "cmdq_errors", "<=", 2),
+    ("log-lines", "log lines, from silence to recovery", "", "one-silent",
+     "log_lines", "<=", 4),
+    ("fence", "hardware's report to confirmed fence", "us", "gerror-polling-cpu",
+     "fence_us", "<", 1000000),
+    ("poll", "the unmap, GERROR on the polling CPU", "us", "gerror-polling-cpu",
+     "unmap_us", "<", 1000000),
+]
+INCIDENTS = sorted({scenario for _, _, _, scenario, _, _, _ in _INCIDENT})
+
+
+def incident_rows(fields):
+    """The rows of an incident; @fields: {(scenario, which): fields}."""
+    rows = []
+    for name, label, unit, scenario, field, op, limit in _INCIDENT:
+        base, patched = (fields[(scenario, which)].get(field) for which in ("base", "patched"))
+        rows.append(Row(name, label, unit, "never" if base is None else base,
+                        "never" if patched is None else patched, f"{op} {limit}",
+                        _within(patched, op, limit)))
+    return rows
+
+
+def table(rows):
+    """The rows as aligned lines."""
+    cells = [("", "base", "patched", "limit", "")]
+    cells += [(f"{r.label}" + (f", {r.unit}" if r.unit else ""), str(r.base), str(r.patched),
+               r.limit, "ok" if r.ok else "MISSED") for r in rows]
+    width = [max(len(row[i]) for row in cells) for i in range(5)]
+    lines = ["  ".join([row[0].ljust(width[0]), *(row[i].rjust(width[i]) for i in (1, 2, 3)),
+                        row[4]]).rstrip() for row in cells]
+    return [lines[0], "-" * max(map(len, lines)), *lines[1:]]
+
+
+def _boot(which, kernel, emulator, programs):
+    """The guest's values on one kernel."""
+    outdir = paths.OUT / "bench" / which
+    outdir.mkdir(parents=True, exist_ok=True)
+    lines = []
+    append = ["atc.scenario=cost", "atc.run=cost"]
+    append += [f"atc.arg={word}" for run in _RUNS for word in run]
+    with VM(MACHINE, qemu=emulator, image=kernel["image"],
+            initrd=guest.write_initramfs(outdir / "initramfs.cpio", programs,
+                                         kernel["module"]),
+            append=append, outdir=outdir, on_line=lines.append,
+            timeout_s=TIMEOUT_S) as machine:
+        machine.wait()
+        problem = machine.problem
+    (outdir / "channel.log").write_text("".join(f"{line}\n" for line in lines),
+                                        encoding="utf-8")
+    report = ktap.parse([line for line in lines if not line.startswith("@")])
+    if problem or report.fails:
+        raise ui.Stop(f"cost on the {which} kernel: {problem or report.fails[0]} "
+                      f"(console: {ui.shown(outdir)}/console.log)")
+    values = {}
+    for line in lines:
+        if line.startswith("@value "):
+            values.update(json.loads(line.removeprefix("@value ")))
+    return values
+
+
+def measure(found, emulator, programs):
+    """The rows that need no incident, from a boot of each kernel."""
+    ui.note("count the instructions of an unmap, on both kernels")
+    with ThreadPoolExecutor(2) as pool:
+        base, patched = pool.map(
+            lambda which: _boot(which, found[which], emulator, programs),
+            ("base", "patched"))
+    return count_rows(base, patched)
+
+
+def write_report(rows, versions):
+    """out/bench/report.json"""
+    file = paths.OUT / "bench/report.json"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    part = file.with_suffix(".part")
+    part.write_text(json.dumps({"rows": [asdict(r) for r in rows], "versions": versions},
+                               indent=2) + "\n", encoding="utf-8")
+    part.rename(file)
+    return file

@@ -1,0 +1,23 @@
+# SPDX-License-Identifier: GPL-2.0
+"""
+All of the eight functions in one IOMMU group are silent, with a hardware timeout
+of 900 ms: one error for the flush, one for each function asked alone, and eight
+fences, before the unmap returns.
+"""
+
+from lib import expect
+from lib.scenario import Check, Scenario
+from lib.vm import Machine
+
+SCENARIO = Scenario(
+    title="eight of eight functions under one sync fall silent, 900 ms",
+    machine=Machine(ports=[[{"acs": "off"}] * 8], smmu={"atc-inv-timeout-us": 900000}),
+    program=["incident", "silent", "--broken", "all", "--further", "2", "--group",
+             "--cpu", "1"],
+    patched=expect.NO_STALE_WRITE + expect.NO_INNOCENT
+    + expect.cmdq_errors(9)
+    + expect.fenced(8) + expect.recovered(8),
+    base=expect.BASE_CORRUPTS
+    + [Check("cmdq_errors", ">=", 3, "each unmap raises an error of its own on the base")],
+    allow={"base": expect.BASE_ALLOWS, "patched": expect.PATCHED_ALLOWS},
+)

@@ -1,0 +1,29 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Kernel configurations made of fragments."""
+
+import sys
+import unittest
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from lib import build, ui  # noqa: E402
+
+
+class Config(unittest.TestCase):
+    """bench/kernel/*.config"""
+
+    def test_override(self):
+        one, two = build._wanted("bench"), build._wanted("bench+64k")
+        self.assertIn("CONFIG_ARM64_4K_PAGES=y", one)
+        self.assertIn("# CONFIG_ARM64_4K_PAGES is not set", two)
+        self.assertNotIn("CONFIG_ARM64_4K_PAGES=y", two)
+        self.assertIn("CONFIG_ARM64_64K_PAGES=y", two)
+        self.assertEqual(len(two), len(one) + 1)
+
+    def test_unknown(self):
+        with self.assertRaises(ui.Stop):
+            build._fragments("bench+no-such")
+
+
+if __name__ == "__main__":
+    unittest.main()
