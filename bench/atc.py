@@ -6,6 +6,7 @@ import argparse
 import os
 import re
 import sys
+import textwrap
 
 from lib import paths, ui
 
@@ -31,13 +32,35 @@ def show_help():
     for name, what in re.findall(r"^([a-z]+):\s+## (.*)$", text, re.M):
         print(f"  make {name:10} {what}")
     print(VARIABLES, end="")
+    found = sorted(p.stem for p in (paths.BENCH / "scenarios").glob("*.py"))
+    print("\n" + textwrap.fill("scenarios: " + ", ".join(found), 78,
+                               subsequent_indent="  ", break_on_hyphens=False))
 
 
-def need(variable):
+# The variables that only some commands take
+TAKES = {
+    "ONLY": ["kunit", "scenarios", "check"],
+    "SCENARIO": ["shell"], "KERNEL": ["shell"],
+    "TOPIC": ["mbox"], "SIGNOFF": ["mbox"],
+    "PLAN": ["test"],
+}
+
+
+def refuse(command):
+    """Stop at a variable on make's command line that @command does not take."""
+    for name in re.findall(r"(?:^| )([A-Z]+)=", os.environ.get("MAKEFLAGS", "")):
+        if command not in TAKES.get(name, [command]):
+            own = [key for key, who in TAKES.items() if command in who]
+            raise ui.Stop(f"make {command} takes no {name}=" + (
+                f", but {'= and '.join(own)}=" if own else ""))
+
+
+def need(variable, choices=None):
     """The value of a variable that the command cannot do without."""
     value = os.environ.get(variable)
     if not value:
-        raise ui.Stop(f"give {variable}=: see `make help`")
+        raise ui.Stop(f"give {variable}=" + (f", one of {', '.join(choices())}"
+                                             if choices else ": see `make help`"))
     return value
 
 
@@ -49,16 +72,17 @@ def main():
                                             "check", "shell", "tree", "export", "apply",
                                             "mbox"])
     command = parser.parse_args().command
+    refuse(command)
     if command == "help":
         show_help()
         return 0
-    from lib import archive, jobs, mbox, series
+    from lib import archive, jobs, mbox, scenario, series
     if command == "export":
         return series.export()
     if command == "apply":
         return series.apply_to(need("LINUX"))
     if command == "mbox":
-        return mbox.mbox(need("TOPIC"), need("SIGNOFF"))
+        return mbox.mbox(need("TOPIC", series.topics), need("SIGNOFF"))
     archive.packages()
     if command == "tree":
         return series.worktree()
@@ -75,7 +99,7 @@ def main():
         return jobs.bench()
     if command == "check":
         return jobs.robots(only)
-    return jobs.shell(need("SCENARIO"), os.environ.get("KERNEL", "patched"))
+    return jobs.shell(need("SCENARIO", scenario.names), os.environ.get("KERNEL", "patched"))
 
 
 if __name__ == "__main__":

@@ -11,7 +11,11 @@
 #include "endpoint.h"
 #include "host.h"
 
-#define ITERATIONS	2000
+/*
+ * An unmap whose commands cross a word of the queue's bitmap costs a little
+ * more: a multiple of 64 sees as many of them wherever it begins.
+ */
+#define ITERATIONS	2048
 
 static void measure(const char *name, int index, uint32_t extra)
 {

@@ -102,17 +102,22 @@ bool step_start_innocents(void)
 	return ops_done() >= 10;
 }
 
-void rest_siblings(bool rest)
+void rest_healthy(bool rest)
 {
 	int wanted = rest ? nr_workers : 0;
 
-	if (!opt.group || opt.workers > 1 || !nr_workers)
-		return;
 	innocents->pause = rest;
 	for (int i = 0; i < 1000 && count(&innocents->resting) != wanted; i++)
 		usleep(10000);
 	if (count(&innocents->resting) != wanted)
 		fatal("the healthy functions do not %s", rest ? "rest" : "go on");
+}
+
+void rest_siblings(bool rest)
+{
+	/* A crowd has to be there when the silence comes. */
+	if (opt.group && opt.workers == 1)
+		rest_healthy(rest);
 }
 
 bool step_stop_innocents(void)

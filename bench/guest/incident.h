@@ -96,6 +96,7 @@ bool step_over(void);
 /* healthy.c */
 bool step_start_innocents(void);
 bool step_stop_innocents(void);
+void rest_healthy(bool rest);
 /*
  * In one domain with the broken function any unmap may find the silence, and
  * the blocking that follows could be there before the shot: the siblings rest

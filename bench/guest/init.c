@@ -211,6 +211,8 @@ static void run_shell(void)
 			printf(" %s", args[i]);
 		printf("\nexit powers off\n");
 		fflush(stdout);
+		/* What the host types from now on waits in the tty */
+		host_line("@ready {}");
 		execv(argv[0], argv);
 		perror(BUSYBOX);
 		_exit(1);

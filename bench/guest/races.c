@@ -152,8 +152,11 @@ bool step_rescan(void)
 	bool ok = true;
 
 	host_mark("rescan");
+	/* The PCI core sets up all bridges anew, for a moment without windows. */
+	rest_healthy(true);
 	if (write_file("/sys/bus/pci/rescan", "1") || !reopen())
 		return false;
+	rest_healthy(false);
 	host_value_bool("ats_while_silent", ep_ats_enabled(broken));
 	for (int slot = 0; slot <= opt.further; slot++) {
 		struct atctest_cmd c = ep_cmd(broken, WRITE_HIT, iovas[slot], LEN);

@@ -83,6 +83,8 @@ const char *translated_dma(struct ep *ep, int slot)
 
 	u = ep_unmap(ep, slot, 0, NULL, &stale_write);
 	/* In lazy mode the invalidation is still to come. */
+	if (!wrong && u.fire.result == ATC_GONE)
+		wrong = "does not answer";
 	if (!wrong && !opt.lazy && u.fire.result != ATC_NO_ENTRY)
 		wrong = "still cached after the unmap";
 	ep_free(ep, slot);
@@ -273,8 +275,7 @@ static int others_shoot(uint64_t iova)
 			continue;
 		/*
 		 * A healthy one only reads: the page is nobody's in particular
-		 * now. If a sibling has to go on without the translation, it
-		 * does not matter why.
+		 * now.
 		 */
 		c = ep_cmd(ep, is_broken(ep) ? WRITE_HIT : READ_HIT, iova, LEN);
 		if (is_broken(ep))

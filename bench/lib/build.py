@@ -46,12 +46,18 @@ def ccache_env():
 
 # --- QEMU ---------------------------------------------------------------
 
+def _qemu_wanted():
+    """Names the sources and the patches on them."""
+    return _digest(os.environ.get("QEMU"), paths.pins("qemu")["tree"],
+                   *[f.read_bytes() for f in sorted(QEMU_PATCHES.glob("*.patch"))])
+
+
 def _qemu_source():
     """The patched QEMU tree in the cache; its tree hash."""
     own = os.environ.get("QEMU")
     pin = paths.pins("qemu")
     files = sorted(QEMU_PATCHES.glob("*.patch"))
-    want = _digest(own, pin["tree"], *[f.read_bytes() for f in files])
+    want = _qemu_wanted()
     stamp = QEMU_SRC / ".git/bench-applied"
     if stamp.exists() and stamp.read_text(encoding="utf-8") == want:
         return series.git("rev-parse", "HEAD^{tree}", repo=QEMU_SRC), want
@@ -104,10 +110,26 @@ def _qemu_unpack(own, pin):
     tmp.rename(QEMU_SRC)
 
 
+def vmlinux(config="bench"):
+    """Symbols of the kernel that was built last in @config."""
+    return paths.CACHE / "linux/build" / config / "vmlinux"
+
+
 def qemu():
     """(path of qemu-system-aarch64 with the bench's model, its tree hash)."""
+    out = paths.CACHE / "qemu/out"
+    # Which tree these patches make is known since they were built; without a
+    # look at the sources, on which somebody else may be at work.
+    known = out / f"{_qemu_wanted()}.tree"
+    if known.exists() and not os.environ.get("QEMU"):
+        tree = known.read_text(encoding="utf-8")
+        target = out / f"{tree[:16]}-{_digest(*QEMU_CONFIGURE)[:8]}" / "qemu-system-aarch64"
+        if target.exists():
+            return target, tree
     with paths.locked("qemu"):
         tree, _ = _qemu_source()
+        known.parent.mkdir(parents=True, exist_ok=True)
+        known.write_text(tree, encoding="utf-8")
         target = paths.CACHE / "qemu/out" / \
             f"{tree[:16]}-{_digest(*QEMU_CONFIGURE)[:8]}" / "qemu-system-aarch64"
         if target.exists():

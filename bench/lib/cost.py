@@ -4,9 +4,9 @@ What the series costs a healthy system: the table of `make bench`.
 
 Instructions, not seconds: with -icount QEMU's virtual clock advances by one
 nanosecond per instruction, and the guest's counter shows that clock. Base and
-patched kernel run the same guest in one command. A count that does not repeat
-exactly within a boot is no count, and a seeded extra cost has to be found: each
-is a row of its own.
+patched kernel run the same guest in one command, each twice. A count that does
+not repeat exactly is no count, and a seeded extra cost has to be found: each is a
+row of its own.
 """
 
 import json
@@ -91,9 +91,6 @@ def count_rows(base, patched):
                         f"{have[0]:.1f}", f"{have[1]:.1f} ({grows:+.2f} %)", f"+{limit} %",
                         _within(grows, "<=", limit)))
     rows.append(_canary_row(base, patched))
-    again = [v["cost_many"]["ticks"] - v["cost_again"]["ticks"] for v in (base, patched)]
-    rows.append(Row("repeats", "difference when counted twice", "instructions", again[0],
-                    again[1], "0", again == [0, 0]))
     ats = [[v[f"cost_{name}"]["ats"] for name in ("none", "one", "many")]
            for v in (base, patched)]
     rows.append(Row("ats", "ATS of the three devices is as meant", "",
@@ -114,6 +111,20 @@ def _canary_row(base, patched):
     limit = _COUNTS[1][2]
     return Row("canary", f"seeded cost of {CANARY_EXTRA} nops is found", "", "-",
                f"{grows:+.2f} %", f"> +{limit} %", _within(grows, ">", limit))
+
+
+def repeat_row(first, second):
+    """
+    @first, @second: the values of two boots of each kernel, (base, patched). By
+    how much do counts differ, within a boot and from one to the next?
+    """
+    differ = []
+    for one, two in zip(first, second):
+        pairs = [(one["cost_many"], one["cost_again"])]
+        pairs += [(one[f"cost_{name}"], two[f"cost_{name}"]) for name, _, _ in _RUNS]
+        differ.append(max(abs(a["ticks"] - b["ticks"]) for a, b in pairs))
+    return Row("repeats", "difference when counted again", "instructions", *differ, "0",
+               differ == [0, 0])
 
 
 def _size_row(name, label, sizes, growth):
@@ -158,9 +169,9 @@ def table(rows):
     return [lines[0], "-" * max(map(len, lines)), *lines[1:]]
 
 
-def _boot(which, kernel, emulator, programs):
-    """The guest's values on one kernel."""
-    outdir = paths.OUT / "bench" / which
+def _boot(which, boot, kernel, emulator, programs):
+    """The guest's values on one kernel; @boot is its number."""
+    outdir = paths.OUT / "bench" / f"{which}-{boot}"
     outdir.mkdir(parents=True, exist_ok=True)
     lines = []
     append = ["atc.scenario=cost", "atc.run=cost"]
@@ -188,11 +199,11 @@ def _boot(which, kernel, emulator, programs):
 def measure(found, emulator, programs):
     """The rows that need no incident, from a boot of each kernel."""
     ui.note("count the instructions of an unmap, on both kernels")
+    boots = [(which, boot) for boot in (1, 2) for which in ("base", "patched")]
     with ThreadPoolExecutor(2) as pool:
-        base, patched = pool.map(
-            lambda which: _boot(which, found[which], emulator, programs),
-            ("base", "patched"))
-    return count_rows(base, patched)
+        values = list(pool.map(
+            lambda boot: _boot(*boot, found[boot[0]], emulator, programs), boots))
+    return [*count_rows(*values[:2]), repeat_row(values[:2], values[2:])]
 
 
 def write_report(rows, versions):

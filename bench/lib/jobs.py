@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0
 """The commands that run something: run, test, kunit, scenarios, shell."""
 
+import fnmatch
 import json
 import os
 import re
 import subprocess
 import sys
+import tempfile
 import unittest
 from concurrent.futures import ThreadPoolExecutor
 
@@ -118,8 +120,15 @@ def run():
     part.rename(file)
     for which in KERNELS:
         ui.say(f"\nTimeline, {which} kernel (ms of virtual time since the silence)")
-        for line in story(report[which]["timeline"]):
+        whole = outdir / which / "timeline.txt"
+        lines = story(report[which]["timeline"])
+        whole.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+        short = [line for line in lines if not DETAIL.search(line)]
+        for line in short[:STORY_LINES]:
             ui.say("  " + line)
+        if short[STORY_LINES:]:
+            ui.say(f"  ... {len(short) - STORY_LINES} lines more of the same")
+        ui.say(f"  (whole: {ui.shown(whole)})")
     ui.say()
     for line in table(report):
         ui.say(line)
@@ -128,6 +137,10 @@ def run():
         ui.say(f"FAIL  {why}")
     return 1 if bad else 0
 
+
+# What only a reader of the whole timeline wants to know, and how much is shown
+DETAIL = re.compile(r"model +(sync-wait|cmdq-ack|event) ")
+STORY_LINES = 40
 
 ROWS = [
     ("ATS on before the fault", "ats_on_before"),
@@ -207,6 +220,9 @@ def scenarios(only=None, results=None):
             if result["ok"]:
                 ui.note(f"pass  scenario {name} on the {which} kernel: "
                         + _summary(result["fields"]))
+            else:
+                ui.note(f"      look into {ui.shown(outdir / f'{name}-{which}')}/, or "
+                        f"make shell SCENARIO={name} KERNEL={which}")
     except BaseException:
         # Else an interrupt would wait for the machines that run.
         pool.shutdown(wait=False, cancel_futures=True)
@@ -256,15 +272,28 @@ def kunit(only=None, results=None):
     own = results is None
     results = results or Results()
     commit, text = series.subject()
+    if only:
+        _known_suite(only, commit)
     ui.note(f"KUnit of {text}")
     raw = build.kunit(commit, KUNIT, only)
     log = [re.sub(r"^\[ *\d+\.\d+\] ", "", line) for line in
            raw.read_text(encoding="utf-8", errors="replace").splitlines()]
     ran = _ktap(results, "kunit", ktap.parse(log, loose=True))
     problems = splat.scan("\n".join(log), KUNIT_ALLOWS)
+    if only:
+        problems = [text for text in problems if not text.startswith("allowance ")]
     results.add("kunit.log-clean", "; ".join(problems[:3]) or None)
     ui.note(f"KUnit: {ran} cases (log: {ui.shown(raw)})")
     return results.close() if own else 0
+
+
+def _known_suite(glob, commit):
+    """Stop if no suite of the kernel @commit is called @glob."""
+    found = re.findall(r'^\S*:\s*\.name = "([\w-]+)",$',
+                       series.git("grep", "-e", r'^[[:space:]]\.name = "', commit, "--",
+                                  "drivers/iommu/*test*.c", check=False), re.M)
+    if not any(fnmatch.fnmatch(name, glob.split(".")[0]) for name in found):
+        raise ui.Stop(f"no suite {glob}: there are {', '.join(sorted(found))}")
 
 
 def _ktap(results, prefix, report):
@@ -350,9 +379,14 @@ def shell(name, which):
         raise ui.Stop(f"KERNEL={which}: base or patched")
     found, emulator, _ = kernels((which,), scenario.load(name).config)
     busybox = archive.busybox()
-    scenario.run(name, which=which, image=found[which]["image"],
-                 module=found[which]["module"], qemu=emulator, programs=_programs(),
-                 busybox=busybox, interactive=True, outdir=paths.OUT / "shell",
-                 qemu_extra=("-gdb", f"unix:{paths.OUT}/shell/gdb,server=on,wait=off"),
-                 progress=ui.say)
+    # The path of a socket must be short, and the bench keeps its own QMP busy.
+    with tempfile.TemporaryDirectory(prefix="atc-shell-", dir="/tmp") as sockets:
+        ui.say(f"QMP:  {sockets}/qmp\ngdb:  target remote {sockets}/gdb   (symbols of "
+               f"the kernel built last: {ui.shown(build.vmlinux())})")
+        scenario.run(name, which=which, image=found[which]["image"],
+                     module=found[which]["module"], qemu=emulator,
+                     programs=_programs(), busybox=busybox, interactive=True,
+                     outdir=paths.OUT / "shell", progress=ui.say,
+                     qemu_extra=("-qmp", f"unix:{sockets}/qmp,server=on,wait=off",
+                                 "-gdb", f"unix:{sockets}/gdb,server=on,wait=off"))
     return 0

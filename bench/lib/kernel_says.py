@@ -18,7 +18,9 @@ MARK = re.compile(r"^atc-bench: (.*)$")
 _OTHERS = [
     (r"^atc-bench: ", "the marks of the bench"),
     (r"^atctest: |^atctest \S+: (?:error_detected|slot_reset|resume)\b", "the test driver itself"),
-    (r"^\w+ \S+: (?:resetting|reset done)$", "the PCI core, about each reset that a user asks for"),
+    (r"^pci(?:_bus)? \S+: (?:\[|BAR |enabling |busn_res|Adding to iommu group)",
+     "the PCI core, about a function that it finds"),
+    (r"^[\w-]+ \S+: (?:resetting|reset done)$", "the PCI core, about each reset that a user asks for"),
 ]
 _UNRELATED = re.compile("|".join(pattern for pattern, _ in _OTHERS))
 

@@ -4,6 +4,7 @@
 import configparser
 import fcntl
 import os
+import re
 import shutil
 from contextlib import contextmanager
 from pathlib import Path
@@ -33,7 +34,10 @@ def pins(section):
 
 def jobs():
     """Parallel jobs for make and ninja."""
-    return os.environ.get("JOBS") or str(len(os.sched_getaffinity(0)))
+    own = os.environ.get("JOBS")
+    if own and not re.fullmatch(r"[1-9]\d*", own):
+        raise ui.Stop(f"JOBS={own}: give a number")
+    return own or str(len(os.sched_getaffinity(0)))
 
 
 def check_space(gib=COLD_GIB):

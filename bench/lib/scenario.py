@@ -337,7 +337,6 @@ def run(name, *, which, image, module, qemu, outdir, programs=None, busybox=None
             interactive=interactive, extra=qemu_extra) as machine:
         if interactive:
             progress(f"QEMU: {machine.shell_command()}")
-            progress(f"QMP:  {machine.qmp_path}")
         machine.wait()
         record.problem = machine.problem
     (outdir / "channel.log").write_text("".join(line + "\n" for line in record.channel),

@@ -54,8 +54,9 @@ def base():
     """The base commit: LINUX= if given, else Debian's pinned source."""
     own = os.environ.get("LINUX")
     if own and not is_kernel(Path(own)):
-        raise ui.Stop(f"LINUX={own}: no kernel source tree (its Makefile names no "
-                      "VERSION)")
+        raise ui.Stop(f"LINUX={own}: " + ("no kernel source tree (its Makefile names no "
+                                          "VERSION)" if Path(own).is_dir()
+                                          else "no such directory"))
     if own or not _have_repo():
         with paths.locked("linux"):
             _pinned_repo()
@@ -212,8 +213,9 @@ def _am_all(repo, marks=True):
                 failed = re.findall(r"error: (?:patch failed: )?(\S+?):", done.stderr)
                 what = f" at {failed[0]}" if failed else ""
                 raise ui.Stop(f"{patch.relative_to(paths.TOP)} does not apply{what}: "
-                              "the base is not the one it was made for; rebase the "
-                              "series in a tree of `make tree`")
+                              "the base is not the one it was made for: `make tree`, "
+                              "then in linux/ `git fetch DIR HEAD` and `git rebase "
+                              "--keep-empty --onto FETCH_HEAD base`")
             count += 1
     return count
 
@@ -257,7 +259,11 @@ def subject():
     commit = git("commit-tree", tree, "-p", base(), "-m", "the work tree linux/",
                  env=IDENTITY)
     git("update-ref", "refs/bench/work", commit)
-    return commit, "the work tree linux/, which differs from series/ (make export)"
+    files = git("diff-tree", "-r", "--name-only", head, commit).split()
+    names = ", ".join(Path(name).name for name in files[:3])
+    return commit, (f"the work tree linux/ (tree {tree[:12]}), which differs from "
+                    f"series/ in {names}" + (f" and {len(files) - 3} more"
+                                             if files[3:] else ""))
 
 
 def _snapshot(folder):
@@ -290,6 +296,9 @@ def write_files(repo, start, end, where):
     for commit in git("rev-list", "--reverse", f"{start}..{end}", repo=repo).split():
         body = git("log", "-1", "--format=%B", commit, repo=repo)
         first, _, rest = body.partition("\n")
+        if re.match(r"(fixup|squash|amend)! ", first):
+            raise ui.Stop(f"linux/ has a commit '{first[:40]}': `git rebase -i "
+                          "--autosquash --keep-empty base` there first")
         if git("diff-tree", "--no-commit-id", "--name-only", "-r", commit,
                repo=repo) == "":
             match = MARK.match(first)
@@ -336,7 +345,7 @@ def export():
             shutil.rmtree(old, ignore_errors=True)
             (new / topic).rename(old)
     ui.say(f"exported {sum(len(patches(t)) for t in names)} patches in {len(names)} "
-           f"topics: {changed} files changed")
+           f"topics: {changed} file{'' if changed == 1 else 's'} changed")
 
 
 def round_trip():
@@ -359,12 +368,20 @@ def apply_to(folder):
     """`make apply LINUX=dir`: the series on a new branch of the user's tree."""
     folder = Path(folder).resolve()
     if not is_kernel(folder):
-        raise ui.Stop(f"LINUX={folder}: no kernel source tree")
+        raise ui.Stop(f"LINUX={folder}: " + ("no kernel source tree" if folder.is_dir()
+                                             else "no such directory"))
     if git("rev-parse", "--is-inside-work-tree", repo=folder, check=False) != "true":
         raise ui.Stop(f"LINUX={folder}: no git work tree: `git init`, `git add -f -A` "
                       "and `git commit` there first")
     if git("status", "--porcelain", repo=folder):
         raise ui.Stop(f"LINUX={folder}: not clean: commit or stash first")
+    first = re.search(r"^Subject: \[PATCH\] (.*(?:\n .*)*)",
+                      patches(topics()[0])[0].read_text(encoding="utf-8"), re.M)[1]
+    there = git("log", "-1", "--format=%h", "--fixed-strings",
+                f"--grep={' '.join(first.split())}", "-100", repo=folder, check=False)
+    if there:
+        raise ui.Stop(f"LINUX={folder}: the series is there already (its first patch is "
+                      f"{there}); check out the branch without it first")
     before = git("symbolic-ref", "-q", "--short", "HEAD", repo=folder, check=False) \
         or git("rev-parse", "HEAD", repo=folder)
     branch, n = "atc-fence", 1
@@ -379,5 +396,6 @@ def apply_to(folder):
         git("checkout", "-q", "-f", before, repo=folder)
         git("branch", "-q", "-D", branch, repo=folder)
         raise
-    ui.say(f"{count} patches applied to {folder}, branch {branch} "
-           f"(linux {is_kernel(folder)})")
+    ui.say(f"{count} patches applied to {folder} (linux {is_kernel(folder)}), on the new "
+           f"branch {branch}, which is\nchecked out; to undo: git checkout {before} && "
+           f"git branch -D {branch}")

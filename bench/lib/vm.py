@@ -15,6 +15,7 @@ import shlex
 import shutil
 import socket
 import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -41,7 +42,8 @@ class Machine:
         ... for QEMU and /dev/atctest0, 1 ... in the guest.
     @smmu: properties of arm-smmuv3, @append: more of the kernel's command line
     @acpi: boot with UEFI firmware and ACPI instead of a device tree
-    @second: how many of the last root ports are behind a second SMMU; needs @acpi
+    @second: how many of the first root ports are behind a second SMMU, which is
+        where Linux looks first; needs @acpi
     """
     ports: list
     smmu: dict = field(default_factory=dict)
@@ -63,13 +65,14 @@ class Machine:
         for name, value in {"ats": "on", **self.smmu}.items():
             args += ["-global", f"arm-smmuv3.{name}={value}"]
         if self.second:
-            args += ["-device", f"pxb-pcie,id=pcie.1,bus=pcie.0,bus_nr={SECOND_BUS}"]
+            args += ["-device", f"pxb-pcie,id=pcie.1,bus=pcie.0,addr=0x1e,"
+                                f"bus_nr={SECOND_BUS}"]
             for bus in (0, 1):
                 args += ["-device", f"arm-smmuv3,id=smmu{bus},primary-bus=pcie.{bus}"]
         args += ["-object", f"atc-timeline,id=tl0,path={_option(timeline)}"]
         index = 0
         for port, functions in enumerate(self.ports):
-            bus = int(port >= len(self.ports) - self.second)
+            bus = int(port < self.second)
             args += ["-device", f"pcie-root-port,id=rp{port},bus=pcie.{bus},"
                                 f"addr={port + 1:#x},chassis={port + 1}"]
             for number, properties in enumerate(functions):
@@ -164,7 +167,8 @@ class VM:
         self._interactive = interactive
         self._on_line = on_line
         self._proc = self._thread = self._verdict = None
-        # Where the broken functions are: behind the last one
+        self._ready = threading.Event()
+        # Where the broken functions are
         self._smmu = "/machine/peripheral/smmu1" if machine.second else None
         self._sockets = Path(tempfile.mkdtemp(prefix="atc-", dir=_SOCKET_DIR))
         self.qmp_path = self._sockets / "qmp"
@@ -212,8 +216,11 @@ class VM:
         _running.add(self)
         # Should this process die without a chance to clean up, so does QEMU.
         command = self.command + ["-run-with", "exit-with-parent=on"]
-        if self._interactive:
+        if self._interactive and sys.stdin.isatty():
             self._proc = subprocess.Popen(command)
+        elif self._interactive:
+            self._proc = subprocess.Popen(command, stdin=subprocess.PIPE)
+            threading.Thread(target=self._type, daemon=True).start()
         else:
             with open(self.outdir / "qemu.log", "wb") as log:
                 self._proc = subprocess.Popen(
@@ -223,7 +230,10 @@ class VM:
         self._verdict = self._connect(self._sockets / "v")
         qmp = self._connect(self.qmp_path)
         if self._verdict and qmp:
-            self.qmp = Qmp(qmp)
+            try:
+                self.qmp = Qmp(qmp)
+            except (OSError, ValueError, QmpError):
+                return  # QEMU has ended; wait() says with what words
             self._thread = threading.Thread(target=self._drain, daemon=True)
             self._thread.start()
 
@@ -247,7 +257,20 @@ class VM:
             except OSError:
                 pass
 
+    def _type(self):
+        """
+        Type what was piped in. Not before the guest's shell is there, else it
+        is lost; the end of the input is the end of the shell.
+        """
+        text = sys.stdin.buffer.read()
+        self._ready.wait()
+        with contextlib.suppress(OSError):
+            self._proc.stdin.write(text + b"\nexit\n")
+            self._proc.stdin.flush()
+
     def _line(self, line):
+        if line.startswith("@ready"):
+            self._ready.set()
         if line.startswith("@qmp "):
             self._verdict.sendall(self._answer(line[5:]).encode() + b"\n")
             return

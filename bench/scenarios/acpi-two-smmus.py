@@ -11,7 +11,7 @@ from lib.vm import Machine
 SCENARIO = Scenario(
     title="ACPI boot, two SMMUs, one device falls silent",
     machine=Machine(ports=[[{}], [{}], [{}]], acpi=True, second=2),
-    program=["incident", "silent", "--broken", "1", "--further", "5", "--cpu", "1"],
+    program=["incident", "silent", "--further", "5", "--cpu", "1"],
     patched=expect.NO_STALE_WRITE + expect.NO_INNOCENT + expect.FENCED
     + expect.RECOVERED + expect.cmdq_errors(2),
     base=expect.BASE_CORRUPTS + expect.BASE_ERROR_PER_UNMAP,

@@ -39,10 +39,8 @@ class Cost(unittest.TestCase):
             with self.subTest(name=name):
                 self.patched = copy.deepcopy(BASE)
                 self.patched[f"cost_{name}"]["ticks"] = 100 * (limit + 4)
-                self.patched["cost_again"] = self.patched["cost_many"]
                 self.assertEqual(self.missed(), [])
                 self.patched[f"cost_{name}"]["ticks"] += 1
-                self.patched["cost_again"] = self.patched["cost_many"]
                 self.assertEqual(self.missed(), [f"instructions-{name}"])
 
     def test_cheaper_is_good(self):
@@ -53,9 +51,18 @@ class Cost(unittest.TestCase):
         self.patched["cost_canary"] = run(2040)
         self.assertEqual(self.missed(), ["canary"])
 
-    def test_does_not_repeat(self):
-        self.patched["cost_again"]["ticks"] += 1
-        self.assertEqual(self.missed(), ["repeats"])
+    def test_repeats(self):
+        self.assertTrue(cost.repeat_row((BASE, BASE), (BASE, self.patched)).ok)
+        for name in ("none", "one", "many", "again", "canary"):
+            with self.subTest(name=name):
+                self.patched = copy.deepcopy(BASE)
+                self.patched[f"cost_{name}"]["ticks"] -= 1
+                row = cost.repeat_row((BASE, BASE), (BASE, self.patched))
+                self.assertEqual((row.ok, row.patched), (False, 1))
+        row = cost.repeat_row((self.patched, BASE), (self.patched, BASE))
+        self.assertTrue(row.ok)
+        self.patched["cost_again"]["ticks"] -= 1
+        self.assertFalse(cost.repeat_row((self.patched, BASE), (self.patched, BASE)).ok)
 
     def test_ats(self):
         self.patched["cost_one"]["ats"] = False

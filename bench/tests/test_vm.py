@@ -105,8 +105,8 @@ class Description(unittest.TestCase):
     def test_two_smmus(self):
         text = " ".join(Machine(ports=[[{}], [{}], [{}]], acpi=True, second=2).arguments("t"))
         for part in ("-M virt,gic-version=3 ", "arm-smmuv3,id=smmu0,primary-bus=pcie.0",
-                     "arm-smmuv3,id=smmu1,primary-bus=pcie.1", "id=rp0,bus=pcie.0,",
-                     "id=rp1,bus=pcie.1,", "id=rp2,bus=pcie.1,"):
+                     "arm-smmuv3,id=smmu1,primary-bus=pcie.1", "id=rp0,bus=pcie.1,",
+                     "id=rp1,bus=pcie.1,", "id=rp2,bus=pcie.0,"):
             self.assertIn(part, text)
 
 
