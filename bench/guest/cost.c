@@ -16,6 +16,11 @@
  * more: a multiple of 64 sees as many of them wherever it begins.
  */
 #define ITERATIONS	2048
+/* What is counted per function by the host is logged, one line each. */
+#define TRACED		64
+#define TRACE		"exec,nochain"
+
+static bool trace;
 
 static void measure(const char *name, int index, uint32_t extra)
 {
@@ -24,7 +29,11 @@ static void measure(const char *name, int index, uint32_t extra)
 	struct ep ep;
 
 	ep_open(&ep, index);
-	c = ep_cost(&ep, ITERATIONS, extra);
+	if (trace)
+		qemu_log(TRACE);
+	c = ep_cost(&ep, trace ? TRACED : ITERATIONS, extra);
+	if (trace)
+		qemu_log("none");
 	snprintf(path, sizeof(path), "cost_%s", name);
 	host_value(path, "{\"ticks\":%llu,\"empty\":%llu,\"min\":%u,\"max\":%u,"
 		   "\"iterations\":%u,\"ats\":%s}",
@@ -41,9 +50,10 @@ static void measure(const char *name, int index, uint32_t extra)
 
 static _Noreturn void usage(int status)
 {
-	printf("usage: cost NAME INDEX EXTRA [NAME INDEX EXTRA ...]\n"
-	       "Count %d unmaps of function INDEX, each with EXTRA more instructions.\n",
-	       ITERATIONS);
+	printf("usage: cost [--trace] NAME INDEX EXTRA [NAME INDEX EXTRA ...]\n"
+	       "Count %d unmaps of function INDEX, each with EXTRA more instructions.\n"
+	       "--trace: only %d, and let QEMU log what is executed\n",
+	       ITERATIONS, TRACED);
 	exit(status);
 }
 
@@ -51,6 +61,11 @@ int main(int argc, char **argv)
 {
 	if (argc > 1 && (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h")))
 		usage(0);
+	if (argc > 1 && !strcmp(argv[1], "--trace")) {
+		trace = true;
+		argv++;
+		argc--;
+	}
 	if (argc < 4 || (argc - 1) % 3)
 		usage(2);
 	if (!host_open(HOST_FD)) {

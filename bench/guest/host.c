@@ -191,3 +191,9 @@ uint64_t qom_get(const char *path, const char *property)
 		return 0;
 	return strtoull(value, NULL, 10);
 }
+
+void qemu_log(const char *items)
+{
+	qmp("{\"execute\":\"human-monitor-command\",\"arguments\":"
+	    "{\"command-line\":\"log %s\"}}", items);
+}

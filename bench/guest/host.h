@@ -40,6 +40,9 @@ void host_value_bool(const char *name, bool value);
 void qom_set(const char *path, const char *property, const char *json);
 uint64_t qom_get(const char *path, const char *property);
 
+/* What QEMU logs from now on: the items of its option -d, or "none" */
+void qemu_log(const char *items);
+
 void ktap_plan(int points);
 void ktap_diag(const char *fmt, ...) PRINTF(1, 2);
 void ktap_point(bool ok, const char *name);

@@ -158,6 +158,12 @@ def incident_rows(fields):
     return rows
 
 
+def missed_counts(rows):
+    """The measurements whose counts are beyond their limits."""
+    return [row.name.removeprefix("instructions-") for row in rows
+            if row.name.startswith("instructions-") and not row.ok]
+
+
 def table(rows):
     """The rows as aligned lines."""
     cells = [("", "base", "patched", "limit", "")]
@@ -169,25 +175,30 @@ def table(rows):
     return [lines[0], "-" * max(map(len, lines)), *lines[1:]]
 
 
-def _boot(which, boot, kernel, emulator, programs):
-    """The guest's values on one kernel; @boot is its number."""
-    outdir = paths.OUT / "bench" / f"{which}-{boot}"
+def arguments(only=None, *options):
+    """The guest program's: all measurements, or the one that is called @only."""
+    return ["cost", *options, *(word for run in _RUNS if only in (None, run[0])
+                                for word in run)]
+
+
+def boot(machine, outdir, kernel, emulator, programs, words, extra=()):
+    """Run the program and arguments @words on @kernel; the guest's values."""
     outdir.mkdir(parents=True, exist_ok=True)
     lines = []
-    append = ["atc.scenario=cost", "atc.run=cost"]
-    append += [f"atc.arg={word}" for run in _RUNS for word in run]
-    with VM(MACHINE, qemu=emulator, image=kernel["image"],
+    append = ["atc.scenario=cost", f"atc.run={words[0]}",
+              *(f"atc.arg={word}" for word in words[1:])]
+    with VM(machine, qemu=emulator, image=kernel["image"],
             initrd=guest.write_initramfs(outdir / "initramfs.cpio", programs,
                                          kernel["module"]),
             append=append, outdir=outdir, on_line=lines.append,
-            timeout_s=TIMEOUT_S) as machine:
-        machine.wait()
-        problem = machine.problem
+            timeout_s=TIMEOUT_S, extra=extra) as guest_machine:
+        guest_machine.wait()
+        problem = guest_machine.problem
     (outdir / "channel.log").write_text("".join(f"{line}\n" for line in lines),
                                         encoding="utf-8")
     report = ktap.parse([line for line in lines if not line.startswith("@")])
     if problem or report.fails:
-        raise ui.Stop(f"cost on the {which} kernel: {problem or report.fails[0]} "
+        raise ui.Stop(f"cost: {problem or report.fails[0]} "
                       f"(console: {ui.shown(outdir)}/console.log)")
     values = {}
     for line in lines:
@@ -199,10 +210,15 @@ def _boot(which, boot, kernel, emulator, programs):
 def measure(found, emulator, programs):
     """The rows that need no incident, from a boot of each kernel."""
     ui.note("count the instructions of an unmap, on both kernels")
-    boots = [(which, boot) for boot in (1, 2) for which in ("base", "patched")]
+    boots = [(which, number) for number in (1, 2) for which in ("base", "patched")]
+
+    def run(job):
+        which, number = job
+        return boot(MACHINE, paths.OUT / "bench" / f"{which}-{number}", found[which],
+                    emulator, programs, arguments())
+
     with ThreadPoolExecutor(2) as pool:
-        values = list(pool.map(
-            lambda boot: _boot(*boot, found[boot[0]], emulator, programs), boots))
+        values = list(pool.map(run, boots))
     return [*count_rows(*values[:2]), repeat_row(values[:2], values[2:])]
 
 

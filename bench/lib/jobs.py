@@ -11,7 +11,7 @@ import tempfile
 import unittest
 from concurrent.futures import ThreadPoolExecutor
 
-from . import archive, build, check, cost, guest, ktap, paths, scenario, series, splat, ui, vm
+from . import archive, build, check, cost, guest, ktap, paths, profile, scenario, series, splat, ui, vm
 
 PLAN = paths.BENCH / "plan"
 KERNELS = ("base", "patched")
@@ -21,7 +21,7 @@ KUNIT = ["drivers/iommu/arm/arm-smmu-v3/.kunitconfig", "drivers/iommu/.kunitconf
 
 # what these suites provoke on purpose
 KUNIT_ALLOWS = [
-    splat.Allow(r"arm_smmu_v3_atc_test\w+\.ep\d+: ATC invalidation timeout",
+    splat.Allow(r"arm_smmu_v3_atc_test\w+\.\S*ep\d+: ATC invalidation timeout",
                 "the suite makes simulated devices fall silent"),
     splat.Allow(r"arm_smmu_v3_atc_test_\w+\.smmu: "
                 r"(CMDQ error|unexpected global error)",
@@ -259,6 +259,10 @@ def bench(results=None):
     for line in cost.table(rows):
         ui.say(line)
     ui.say(f"\nreport: {ui.shown(file)}")
+    for name in cost.missed_counts(rows):
+        ui.note(f"by function: {name}")
+        for line in profile.measure(name, found, emulator, programs):
+            ui.say("    " + line)
     missed = [row for row in rows if not row.ok]
     for row in missed:
         ui.say(f"FAIL  {row.failure()}")

@@ -25,5 +25,5 @@ SCENARIO = Scenario(
        Check("says_fenced", "==", 0, "somebody was accused without a verdict")],
     base=expect.BASE_CORRUPTS
     + [Check("smmu_aborts", "==", False, "the base lets the traffic pass")],
-    allow={"base": expect.BASE_ALLOWS, "patched": expect.PATCHED_ALLOWS},
+    allow={"base": expect.BASE_ALLOWS},
 )

@@ -31,6 +31,9 @@ def main():
     qmp = listen(re.search(r"unix:([^,]+)", text)[1])
     guest = verdict.accept()[0].makefile("rw")
     monitor = qmp.accept()[0].makefile("rw")
+    if what == "refuse_late":
+        print("fake: no such device", flush=True)
+        return 1
     print(json.dumps({"QMP": {}}), file=monitor, flush=True)
     monitor.readline()
     print(json.dumps({"return": {}}), file=monitor, flush=True)

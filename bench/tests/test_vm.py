@@ -59,6 +59,12 @@ class Life(unittest.TestCase):
         self.assertIn("no such machine", machine.problem)
         self.gone(machine)
 
+    def test_late_refusal(self):
+        with self.vm("refuse_late") as machine:
+            machine.wait()
+        self.assertIn("no such device", machine.problem)
+        self.gone(machine)
+
     def test_qmp_for_the_guest(self):
         with self.vm("ask") as machine:
             machine.wait()
