@@ -13,7 +13,7 @@ SCENARIO = Scenario(
     title="a function in D3hot: nobody is accused",
     machine=Machine(ports=[[{}], [{}]]),
     program=["incident", "asleep", "--further", "7", "--wait-ms", "500", "--cpu", "1"],
-    on_request="not yet: the driver fences a function in D3hot, without a report",
+    on_request="a known limit: a function in D3hot is fenced, though not quarantined",
     patched=expect.NO_INNOCENT + expect.cmdq_errors(2)
     + [Check("blocked", "==", False, "a function that slept was blocked"),
        Check("in_service", "==", True, "the function is out of service"),

@@ -13,7 +13,6 @@ SCENARIO = Scenario(
     title="a hardware timeout of 3 s, longer than the driver's poll",
     machine=Machine(ports=[[{}], [{}]], smmu={"atc-inv-timeout-us": 3000000}),
     program=["incident", "silent", "--further", "2", "--cpu", "1"],
-    on_request="not yet: the driver does not wait longer than its poll yet",
     patched=expect.NO_STALE_WRITE + expect.NO_INNOCENT + expect.RECOVERED
     + expect.cmdq_errors(2)
     # One line more than usual: that the queue is stalled.

@@ -14,7 +14,6 @@ SCENARIO = Scenario(
     machine=Machine(ports=[[{}], [{}]], smmu={"atc-inv-timeout-us": 0},
                     append=["arm_smmu_v3.cmdq_stall_limit=4"]),
     program=["incident", "never", "--further", "2", "--cpu", "1"],
-    on_request="not yet: the driver does not wait longer than its poll yet",
     patched=expect.NO_STALE_WRITE
     + [Check("cmdq_errors", "==", 0, "the model raised an error although it should not"),
        Check("smmu_aborts", "==", True, "the SMMU does not abort: GBPA.ABORT = 1, SMMUEN = 0"),
