@@ -288,6 +288,8 @@ def kunit(commit, configs, filter_glob=None):
         with open(raw, "wb") as out, open(log, "ab") as err:
             subprocess.run([*map(str, tool), "exec", *common[:1], common[1], common[2],
                             "--timeout=300", "--raw_output=all", "--qemu_args=-smp 2",
+                            # Some cases say more than the console can take
+                            "--kernel_args=log_buf_len=16M",
                             *([filter_glob] if filter_glob else [])], cwd=series.REPO,
                            env=env, stdin=subprocess.DEVNULL, stdout=out, stderr=err,
                            check=False)

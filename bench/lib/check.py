@@ -38,11 +38,11 @@ QUIET = {
                          "in MAINTAINERS that covers it",
 }
 
-CANARY_FILE = "drivers/iommu/iova.c"
+CANARY_FILE = "drivers/pci/access.c"
 # What each checker must find in it.
 CANARY = {
     "build": "variable 'bench_canary_unused' set but not used",
-    "sparse": "restricted __le32",
+    "sparse": "incorrect type in initializer",
     "checkpatch": "trailing whitespace",
     "kernel-doc": "bench_canary_missing",
     "codespell": "recieve",
@@ -57,7 +57,7 @@ CANARY_TEXT = """
 int bench_canary(int value);
 int bench_canary(int value)
 {
-	__le32 wire = 1;\x20
+	__le32 wire = value;\x20
 	int bench_canary_unused;
 
 	bench_canary_unused = value;
@@ -72,7 +72,8 @@ def normalised(text):
     for line in text.splitlines():
         if match := MESSAGE.match(line.strip()):
             path = re.sub(r"^.*?/linux/check/", "", match[1])
-            found.add((path, re.sub(r"\b\d+\b", "N", match[2])))
+            text = match[2].replace("\u2018", "'").replace("\u2019", "'")
+            found.add((path, re.sub(r"\b\d+\b", "N", text)))
     return found
 
 
@@ -115,7 +116,7 @@ def compile_one(variant, dirs, log):
     """
     _configure(variant, log)
     code, text = _shell(_make(variant, "-s", "-k", "W=1", "C=1", SPARSE, *dirs), log,
-                        dict(build.ccache_env(), LC_ALL="C"))
+                        build.ccache_env())
     if "sparse is not available" in text:
         raise ui.Stop("check: this kernel switches sparse off (log: "
                       f"{ui.shown(log)})")
@@ -174,7 +175,7 @@ def _canary(base):
                    env=env)
         tree = series.git("write-tree", env=env)
     return series.git("commit-tree", tree, "-p", base, "-m",
-                      "iommu: Add a canary\n\nIt has one defect of each kind.\n\n"
+                      "PCI: Add a canary\n\nIt has one defect of each kind.\n\n"
                       "Assisted-by: LLM", env=series.IDENTITY)
 
 
