@@ -12,13 +12,13 @@ from lib.vm import Machine
 SCENARIO = Scenario(
     title="the hardware never gives up: the SMMU aborts all traffic",
     machine=Machine(ports=[[{}], [{}]], smmu={"atc-inv-timeout-us": 0},
-                    append=["arm_smmu_v3.cmdq_stall_limit=4"]),
+                    append=["arm_smmu_v3.cmdq_stall_limit=5"]),
     program=["incident", "never", "--further", "2", "--cpu", "1"],
     patched=expect.NO_STALE_WRITE
     + [Check("cmdq_errors", "==", 0, "the model raised an error although it should not"),
        Check("smmu_aborts", "==", True, "the SMMU does not abort: GBPA.ABORT = 1, SMMUEN = 0"),
        Check("blocked", "==", True, "the function still has DMA"),
-       Check("unmap_us", ">=", 4000000, "the flush returned before the cap"),
+       Check("unmap_us", ">=", 5000000, "the flush returned before the cap"),
        Check("says_stalled", "==", 1, "a stalled queue is said once"),
        Check("says_dead", "==", 1, "a dead queue is said once"),
        Check("says_fenced", "==", 0, "somebody was accused without a verdict")],
