@@ -141,7 +141,7 @@ def run():
 
 # What only a reader of the whole timeline wants to know, and how much is shown
 DETAIL = re.compile(r"model +(sync-wait|cmdq-ack|event) ")
-STORY_LINES = 40
+STORY_LINES = 60
 
 ROWS = [
     ("ATS on before the fault", "ats_on_before"),
