@@ -83,3 +83,15 @@ def cmdq_errors(at_most):
     """S3: the errors of one incident are bounded."""
     return [Check("cmdq_errors", "<=", at_most, "command queue errors beyond the bound"),
             Check("cmdq_errors", ">=", 1, "the fault did not show at all")]
+
+# The error is seen by who waits for the CMD_SYNC, or, on the base, by nobody
+ISSUER_SEES_IT = [
+    Check("unmap_us", "<", 1000000, "a poll of 1 s ran out: nobody saw the error")]
+BASE_POLLS = [
+    Check("unmap_us", ">=", 1000000,
+          "on the base nobody sees the error before the poll of 1 s runs out")]
+
+# Eight silent functions under one sync: its error, and one for each asked alone
+ALL_OF_EIGHT = NO_STALE_WRITE + NO_INNOCENT + cmdq_errors(9) + fenced(8) + recovered(8)
+BASE_REPEATS = [
+    Check("cmdq_errors", ">=", 3, "each unmap raises an error of its own on the base")]

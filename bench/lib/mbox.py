@@ -45,21 +45,6 @@ def _rewrite(commit, parent, message, who):
                       env=env, data=message.encode())
 
 
-def _ranges():
-    """{topic: [commits]} and the cover letters, in order."""
-    found, covers, topic = {}, {}, None
-    for commit in series.git("rev-list", "--reverse",
-                             f"{series.base()}..{series.apply()}").split():
-        body = series.git("log", "-1", "--format=%B", commit)
-        subject, _, rest = body.partition("\n")
-        if match := series.MARK.match(subject):
-            topic = match[1]
-            found[topic], covers[topic] = [], (match[2], rest.strip("\n"))
-        else:
-            found[topic].append(commit)
-    return found, covers
-
-
 def recipients(tree, patch):
     """(to, cc) for @patch, as the kernel's get_maintainer.pl says."""
     def ask(*flags):
@@ -91,18 +76,18 @@ def _headers(path, to, cc):
 def mbox(topic, signoff):
     """Write the mails of @topic to out/mbox/<topic>/."""
     who = sender(signoff)
-    found, covers = _ranges()
+    found = series.by_topic()
     if topic not in found:
         raise ui.Stop(f"no topic {topic}: there are {', '.join(found)}")
     outdir = paths.OUT / "mbox" / topic
     shutil.rmtree(outdir, ignore_errors=True)
     outdir.mkdir(parents=True)
-    start = parent = f"{found[topic][0]}^"
-    for commit in found[topic]:
+    subject, text, members = found[topic]
+    start = parent = f"{members[0]}^"
+    for commit in members:
         message = series.git("log", "-1", "--format=%B", commit)
         parent = _rewrite(commit, series.git("rev-parse", parent),
                           signed(message, signoff), who)
-    subject, text = covers[topic]
     with tempfile.TemporaryDirectory(dir=paths.CACHE) as tmp:
         tree = Path(tmp) / "tree"
         series.git("worktree", "add", "-q", "--no-checkout", "--detach", str(tree),

@@ -319,6 +319,19 @@ def write_files(repo, start, end, where):
     return names
 
 
+def by_topic():
+    """{topic: (cover's subject, its body, [commits])} of base + series, in order."""
+    found, topic = {}, None
+    for commit in git("rev-list", "--reverse", f"{base()}..{apply()}").split():
+        first, _, rest = git("log", "-1", "--format=%B", commit).partition("\n")
+        if match := MARK.match(first):
+            topic = match[1]
+            found[topic] = (match[2], rest.strip("\n"), [])
+        else:
+            found[topic][2].append(commit)
+    return found
+
+
 def export():
     """`make export`: linux/ back to the files in series/."""
     if not (paths.TREE / ".git").exists():
