@@ -93,5 +93,3 @@ BASE_POLLS = [
 
 # Eight silent functions under one sync: its error, and one for each asked alone
 ALL_OF_EIGHT = NO_STALE_WRITE + NO_INNOCENT + cmdq_errors(9) + fenced(8) + recovered(8)
-BASE_REPEATS = [
-    Check("cmdq_errors", ">=", 3, "each unmap raises an error of its own on the base")]

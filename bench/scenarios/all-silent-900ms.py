@@ -15,6 +15,6 @@ SCENARIO = Scenario(
     program=["incident", "silent", "--broken", "all", "--further", "2", "--group",
              "--cpu", "1"],
     patched=expect.ALL_OF_EIGHT,
-    base=expect.BASE_CORRUPTS + expect.BASE_REPEATS,
+    base=expect.BASE_CORRUPTS + expect.BASE_ERROR_PER_UNMAP,
     allow={"base": expect.BASE_ALLOWS, "patched": expect.PATCHED_ALLOWS},
 )
