@@ -39,12 +39,13 @@ EVTQ = RAM + 0x210000
 EVTQ_LOG2 = 7
 CDS = RAM + 0x220000            # one context descriptor per function
 TABLES = RAM + 0x300000         # page tables, allocated upwards
+CD_TABLES = RAM + 0x600000      # tables of context descriptors
 PAGES = RAM + 0x800000          # pages that devices may access
 
 MS = 1000 * 1000                # in nanoseconds
 
 # SMMUv3 registers
-IDR0, IDR1, IDR3 = 0x00, 0x04, 0x0c
+IDR0, IDR1, IDR3, IDR5 = 0x00, 0x04, 0x0c, 0x14
 CR0, CR0ACK, GBPA, IRQ_CTRL = 0x20, 0x24, 0x44, 0x50
 GERROR, GERRORN = 0x60, 0x64
 STRTAB_BASE, STRTAB_BASE_CFG = 0x80, 0x88
@@ -57,6 +58,11 @@ CERROR_ILL, CERROR_ATC_INV_SYNC = 1, 3
 IRQ_EVTQ, IRQ_PRIQ, IRQ_SYNC, IRQ_GERROR = range(4)
 
 F_BAD_ATS_TREQ, F_TRANSL_FORBIDDEN, F_TRANSLATION = 0x05, 0x07, 0x10
+C_BAD_STE, F_STREAM_DISABLED, C_BAD_SUBSTREAMID, C_BAD_CD = 0x04, 0x06, 0x08, 0x0a
+F_PERMISSION = 0x13
+
+# Context descriptor, second word
+CD_S, CD_R, CD_A = 1 << 12, 1 << 13, 1 << 14
 
 # STE.Config
 ABORT, BYPASS, S1 = 0, 4, 5
@@ -65,13 +71,17 @@ ABORT, BYPASS, S1 = 0, 4, 5
 REG_ID, REG_IOVA, REG_LEN, REG_CMD = 0x00, 0x08, 0x10, 0x14
 REG_RESULT, REG_FLAGS, REG_PA = 0x18, 0x1c, 0x20
 REG_ENTRIES, REG_MARK, REG_IRQ, BUF = 0x28, 0x30, 0x38, 0x1000
+REG_PASID, REG_TICKET, REG_SELECT = 0x3c, 0x40, 0x44
+REG_STATUS, REG_PARKED = 0x48, 0x4c
 READ, WRITE, PREFETCH = 1, 2, 3
 UNTRANSLATED, HIT_ONLY, NO_WRITE = 0x100, 0x200, 0x400
 OK, REFUSED, ATS_REFUSED, NO_PERM, NO_ENTRY, BAD = 0, 1, 2, 3, 4, 0xff
+PARKED, NO_ROOM = 5, 6
+NO_PASID = 0xffffffff
 
 # PCI
 CAP_PM, CAP_MSI, CAP_EXP = 0x01, 0x05, 0x10
-EXT_AER, EXT_ACS, EXT_ATS, EXT_SRIOV = 0x01, 0x0d, 0x0f, 0x10
+EXT_AER, EXT_ACS, EXT_ATS, EXT_SRIOV, EXT_PASID = 0x01, 0x0d, 0x0f, 0x10, 0x1b
 
 
 class Failure(Exception):
@@ -297,6 +307,16 @@ def cfgi_all():
     return struct.pack("<4I", 0x04, 0, 31, 0)
 
 
+def cfgi_cd(sid, ssid, leaf=True):
+    """CMD_CFGI_CD."""
+    return struct.pack("<4I", 0x05 | ssid << 12, sid, leaf, 0)
+
+
+def cfgi_cd_all(sid):
+    """CMD_CFGI_CD_ALL."""
+    return struct.pack("<4I", 0x06, sid, 0, 0)
+
+
 def tlbi_all():
     """CMD_TLBI_NSNH_ALL."""
     return struct.pack("<4I", 0x30, 0, 0, 0)
@@ -308,6 +328,16 @@ def atc_inv(sid, addr=0, size=52, ssid=None, g=False):
     if ssid is not None:
         word0 |= (1 << 11) | (ssid << 12)
     return struct.pack("<2IQ", word0, sid, (addr & ~0xfff) | size)
+
+
+def resume(sid, stag, retry=False, abort=True):
+    """CMD_RESUME."""
+    return struct.pack("<4I", 0x44 | retry << 12 | abort << 13, sid, stag, 0)
+
+
+def stall_term(sid):
+    """CMD_STALL_TERM."""
+    return struct.pack("<4I", 0x45, sid, 0, 0)
 
 
 def sync(cs=0, data=0, addr=0):
@@ -332,6 +362,8 @@ class Function:
         self.tables = None
         self.eats = 1
         self.ats_cap = None
+        self.cd_bits = CD_R | CD_A
+        self.s1stalld = False
 
     # configuration space
 
@@ -378,15 +410,24 @@ class Function:
         """Write this function's STE (and context descriptor)."""
         if self.tables is None:
             self.tables = self.m.new_table()
-            cd = CDS + self.fn * 64
-            self.q.write(cd, struct.pack(
-                "<2IQ", 25 | (1 << 30) | (1 << 31),
-                4 | (1 << 9) | (1 << 13) | (1 << 14) | (self.fn + 1) << 16,
-                self.tables).ljust(64, b"\0"))
+            self.write_cd(CDS + self.fn * 64)
         self.eats = eats
         self.q.write(STRTAB + self.sid * 64, struct.pack(
             "<2Q", (CDS + self.fn * 64) | config << 1 | valid,
-            eats << 28).ljust(64, b"\0"))
+            eats << 28 | self.s1stalld << 27).ljust(64, b"\0"))
+        self.m.issue(cfgi_ste(self.sid), sync())
+
+    def write_cd(self, cd, tables=None, asid=None):
+        """Write a context descriptor; by default that without a SubstreamID."""
+        self.q.write(cd, struct.pack(
+            "<2IQ", 25 | (1 << 30) | (1 << 31),
+            4 | (1 << 9) | self.cd_bits | (asid or self.fn + 1) << 16,
+            tables or self.tables).ljust(64, b"\0"))
+
+    def change_cd(self, cd_bits):
+        """Another context descriptor, for those without a SubstreamID."""
+        self.cd_bits = cd_bits
+        self.write_cd(CDS + self.fn * 64)
         self.m.issue(cfgi_ste(self.sid), sync())
 
     def store_eats(self, eats):
@@ -394,9 +435,9 @@ class Function:
         addr = STRTAB + self.sid * 64 + 8
         self.q.w64(addr, self.q.r64(addr) & ~(3 << 28) | eats << 28)
 
-    def map(self, iova, pa, ro=False, block=False):
+    def map(self, iova, pa, ro=False, block=False, tables=None):
         """Map a page, or a block of 2 MiB."""
-        table = self.tables
+        table = tables or self.tables
         for shift in (30, 21):
             entry = table + (iova >> shift & 0x1ff) * 8
             if block and shift == 21:
@@ -441,6 +482,21 @@ class Function:
         self.q.w64(self.bar + BUF, 0)
         result = self.dma(READ | flags, iova)
         return result, self.q.r64(self.bar + BUF)
+
+    def ticket(self):
+        """The last access that was parked."""
+        return self.reg(REG_TICKET)
+
+    def status(self, ticket):
+        """What became of it."""
+        self.q.w32(self.bar + REG_SELECT, ticket)
+        return self.reg(REG_STATUS)
+
+    def park(self, iova, value, cmd=WRITE):
+        """An access that is stalled.  Returns its ticket."""
+        self.q.w64(self.bar + BUF, value)
+        equal(self.dma(cmd | UNTRANSLATED, iova), PARKED, "RESULT")
+        return self.ticket()
 
     # host side
 
@@ -616,6 +672,39 @@ class Machine:
         check(not self.cmdq_error(), "there is a command queue error")
         equal(self.cons(), self.prod, "CMDQ_CONS")
 
+    def records(self):
+        """New event records, with all that is in them; CONS stays."""
+        prod = self.rd(EVTQ_PROD) & ((2 << EVTQ_LOG2) - 1)
+        out = []
+        while self.ev_cons != prod:
+            index = self.ev_cons & ((1 << EVTQ_LOG2) - 1)
+            w = struct.unpack("<4I2Q", self.q.read(EVTQ + index * 32, 32))
+            out.append({"type": w[0] & 0xff, "ssv": w[0] >> 11 & 1,
+                        "ssid": w[0] >> 12, "sid": w[1], "stag": w[2] & 0xffff,
+                        "stall": w[2] >> 31, "read": w[3] >> 3 & 1,
+                        "s2": w[3] >> 7 & 1, "addr": w[4]})
+            self.ev_cons = (self.ev_cons + 1) & ((2 << EVTQ_LOG2) - 1)
+        return out
+
+    def stalled(self, count=1):
+        """So many new records of stalls.  Returns them, and gives them back."""
+        records = self.records()
+        equal(len(records), count, f"number of events in {records}")
+        for r in records:
+            equal((r["stall"], r["type"]), (1, F_TRANSLATION), f"Stall, type of {r}")
+        self.wr(EVTQ_CONS, self.ev_cons)
+        return records
+
+    def stall_counts(self, **want):
+        """The counters add up, and are these."""
+        have = {k: self.get(f"stat-{v}") for k, v in STALL_STATS.items()}
+        have["parked"] = self.get("stalls-parked")
+        equal(have["stalled"], sum(have[k] for k in
+                                   ("retried", "aborted", "terminated", "parked")),
+              f"the sum of {have}")
+        for name, value in want.items():
+            equal(have[name], value, name)
+
     def events(self):
         """New event records, as (type, sid, read, address)."""
         prod = self.rd(EVTQ_PROD) & ((2 << EVTQ_LOG2) - 1)
@@ -664,6 +753,10 @@ IOVA, IOVA2 = 0x30000000, 0x30001000
 PAGE, PAGE2 = PAGES, PAGES + 0x1000
 OLD, NEW, STALE = 0x1111111111111111, 0x2222222222222222, 0x5555555555555555
 TIMEOUT = 10 * MS               # default of atc-inv-timeout-us
+RESUMED = 2000                  # a resumed access goes on within so many ns
+STALL_STATS = {"stalled": "stalled", "retried": "stall-retried",
+               "aborted": "stall-aborted", "terminated": "stall-terminated",
+               "unmatched": "resume-unmatched"}
 
 
 def test(fn):
@@ -1313,9 +1406,9 @@ def invalidate_ranges(env):
     m.issue(atc_inv(f.sid, IOVA, 0, ssid=0), sync())
     equal(left(), list(range(8)), "with a SubstreamID: other translations")
     m.issue(atc_inv(f.sid, IOVA, 0, ssid=0, g=True), sync())
-    equal(left(), [1, 2, 3, 4, 5, 6, 7], "global")
+    equal(left(), list(range(8)), "global: every PASID, and these have none")
     m.issue(atc_inv(f.sid + 1), sync())
-    equal(left(), [1, 2, 3, 4, 5, 6, 7], "another StreamID")
+    equal(left(), list(range(8)), "another StreamID")
     m.issue(atc_inv(f.sid, 0, 51), sync())
     equal(left(), [], "half of everything")
 
@@ -2114,6 +2207,43 @@ def secondary_bus_reset(env):
 
 
 @test
+def link_down(env):
+    """A link that drops: the port says so, and nobody is behind it until it is
+    back, in the state after a reset."""
+    m, f, q = one(env)
+    rp = ECAM + (1 << 15)
+    exp = rp + m.pci_cap(rp, CAP_EXP)
+    lnksta, sltsta = exp + 0x12, exp + 0x1a
+    m.slot_control(0x1c0)
+    f.enable()
+    cached(f)
+    equal(q.r16(lnksta) >> 13 & 1, 1, "Data Link Layer Link Active")
+    q.w16(sltsta, 0x108)
+    q.set("/machine/peripheral/rp0", "link-down", True)
+    equal(q.r32(f.cfg), 0xffffffff, "IDs")
+    equal(q.r16(lnksta) >> 13 & 1, 0, "Data Link Layer Link Active")
+    equal(q.r16(sltsta) & 0x148, 0x108, "link and presence changed, not present")
+    m.queue(atc_inv(f.sid), sync())
+    m.step(TIMEOUT)
+    m.failed_at(m.prod - 1)
+    m.ack()
+    # The port's driver switches the power off and on: it stays down.
+    m.slot_control(0x7c0)
+    m.slot_control(0x1c0)
+    equal(q.r32(f.cfg), 0xffffffff, "IDs")
+    q.w16(sltsta, 0x108)
+    equal(q.r16(sltsta) & 0x108, 0, "events that were cleared")
+    q.set("/machine/peripheral/rp0", "link-down", False)
+    equal(q.r16(lnksta) >> 13 & 1, 1, "Data Link Layer Link Active")
+    equal(q.r16(sltsta) & 0x148, 0x148, "link and presence changed, present")
+    equal(f.get("atc-entries"), 0, "entries")
+    equal(f.get("ats-enabled"), False, "ats-enabled")
+    m.issue(atc_inv(f.sid), sync())
+    f.enable()
+    cached(f)
+
+
+@test
 def low_power(env):
     """In D3hot a function answers nothing; coming back is a reset."""
     m, f, _ = one(env)
@@ -2508,6 +2638,736 @@ def second_smmu(env):
     equal(m.q.timeline("cerror")[0]["smmu"], "/machine/peripheral/s0", "smmu")
     equal(m.q.get("/machine/peripheral/s1", "stat-cerror-atc-inv"), 0,
           "errors of the other SMMU")
+
+
+# --- stalls
+
+def stalling(env, model="forced", smmu="", **kw):
+    """A machine with one function whose faults stall."""
+    m = Machine(env, smmu=f"stall-model={model}" + ("," + smmu if smmu else ""),
+                start=False, **kw)
+    for f in m.fns:
+        f.cd_bits |= CD_S
+    m.start()
+    return m, m.fns[0], m.q
+
+
+@test
+def stall_off(env):
+    """stall-model=none: no stalls, and no commands for them."""
+    m, f, q = one(env)
+    equal(m.rd(IDR0) >> 24 & 3, 1, "IDR0.STALL_MODEL")
+    equal(m.rd(IDR5) >> 16, 0, "IDR5.STALL_MAX")
+    equal(f.put(IOVA + 0x10000, NEW, UNTRANSLATED), REFUSED, "fault")
+    record = m.records()[0]
+    equal((record["type"], record["stall"]), (F_TRANSLATION, 0), "event")
+    m.wr(EVTQ_CONS, m.ev_cons)
+    for cmd in (resume(f.sid, 0), stall_term(f.sid)):
+        at = m.prod
+        m.queue(cmd)
+        m.failed_at(at, CERROR_ILL)
+        q.write(CMDQ + at * 16, sync())
+        m.ack()
+        m.idle()
+    f.change_cd(CD_R | CD_A | CD_S)
+    equal(f.put(IOVA, NEW, UNTRANSLATED), REFUSED, "CD.S = 1")
+    m.event(C_BAD_CD, f.sid, 0)
+
+
+@test
+def stall_registers(env):
+    """What IDR0 and IDR5 say; which bits are legal with which model."""
+    for model, number in (("stall", 0), ("forced", 2)):
+        m, f, _ = stalling(env, model, smmu="stall-max=77")
+        equal(m.rd(IDR0) >> 24 & 3, number, f"IDR0.STALL_MODEL, {model}")
+        equal(m.rd(IDR5) >> 16, 77, "IDR5.STALL_MAX")
+        f.map(IOVA, PAGE)
+        equal(f.put(IOVA, NEW, UNTRANSLATED), OK, "write without a fault")
+        # CD.S = 0
+        f.change_cd(CD_R | CD_A)
+        if model == "forced":
+            equal(f.put(IOVA, NEW, UNTRANSLATED), REFUSED, "CD.S = 0, forced")
+            m.event(C_BAD_CD, f.sid, 0)
+        else:
+            equal(f.put(IOVA2, NEW, UNTRANSLATED), REFUSED, "CD.S = 0")
+            equal(m.records()[0]["stall"], 0, "Stall")
+            m.wr(EVTQ_CONS, m.ev_cons)
+            # And nothing is recorded without R
+            f.change_cd(CD_A)
+            equal(f.put(IOVA2, NEW, UNTRANSLATED), REFUSED, "CD.R = 0")
+            m.no_event()
+        # CD.A = 0 is illegal with TERM_MODEL = 1
+        f.change_cd(CD_R | CD_S)
+        equal(f.put(IOVA, NEW, UNTRANSLATED), REFUSED, "CD.A = 0")
+        m.event(C_BAD_CD, f.sid, 0)
+        # STE.S1STALLD
+        f.change_cd(CD_R | CD_A | CD_S)
+        f.s1stalld = True
+        f.attach()
+        equal(f.put(IOVA, NEW, UNTRANSLATED), REFUSED, "S1STALLD = 1")
+        m.event(C_BAD_STE if model == "forced" else C_BAD_CD, f.sid, 0)
+        m.stall_counts(stalled=0)
+        env.restart()
+
+
+@test
+def stall_record(env):
+    """The event record of a stall, and that nothing else happens."""
+    m, f, q = stalling(env)
+    q.w64(PAGE, OLD)
+    ticket = f.park(IOVA + 0x40, NEW)
+    equal(f.reg(REG_PARKED), 1, "parked")
+    equal(f.get("parked"), 1, "property parked")
+    equal(m.get("stalls-parked"), 1, "stalls-parked")
+    w = m.stalled()[0]
+    equal((w["sid"], w["read"], w["addr"], w["s2"], w["ssv"]),
+          (f.sid, 0, IOVA + 0x40, 0, 0), "event of the write")
+    read = f.park(IOVA + 0x80, 0, READ)
+    r = m.stalled()[0]
+    equal((r["sid"], r["read"], r["addr"]), (f.sid, 1, IOVA + 0x80), "event of the read")
+    check(r["stag"] != w["stag"], "two stalls have one STAG")
+    check(ticket != read, "two accesses have one ticket")
+    m.step(1000 * MS)
+    equal(f.status(ticket), PARKED, "the write, after a second")
+    equal(f.status(read), PARKED, "the read, after a second")
+    equal(q.r64(PAGE + 0x40), 0, "memory")
+    # The function works on
+    f.map(IOVA2, PAGE2)
+    equal(f.put(IOVA2, NEW, UNTRANSLATED), OK, "another access")
+    equal(q.r64(PAGE2), NEW, "its data")
+    m.stall_counts(stalled=2, parked=2)
+    lines = q.timeline("stall")
+    equal([(x["sid"], x["write"], x["stag"]) for x in lines],
+          [(f.sid, True, w["stag"]), (f.sid, False, r["stag"])], "timeline")
+
+
+@test
+def stall_retry(env):
+    """CMD_RESUME, retry: the access happens, once."""
+    m, f, q = stalling(env)
+    write = f.park(IOVA, NEW)
+    read = f.park(IOVA2 + 8, 0, READ)
+    stags = [r["stag"] for r in m.stalled(2)]
+    f.map(IOVA, PAGE)
+    f.map(IOVA2, PAGE2)
+    q.w64(PAGE2 + 8, OLD)
+    q.w64(f.bar + BUF, STALE)
+    m.issue(resume(f.sid, stags[0], retry=True), sync())
+    m.step(RESUMED)
+    equal(f.status(write), OK, "the write")
+    equal(q.r64(PAGE), NEW, "memory")
+    equal(f.status(read), PARKED, "the read, of which nobody spoke")
+    equal(f.reg(REG_PARKED), 1, "parked")
+    m.issue(resume(f.sid, stags[1], retry=True), sync())
+    m.step(RESUMED)
+    equal(f.status(read), OK, "the read")
+    equal(q.r64(f.bar + BUF), OLD, "its data")
+    # Resumed twice: the second one names nobody
+    q.w64(PAGE, OLD)
+    m.issue(resume(f.sid, stags[0], retry=True), sync())
+    m.step(RESUMED)
+    equal(q.r64(PAGE), OLD, "memory after a second CMD_RESUME")
+    m.stall_counts(stalled=2, retried=2, parked=0, unmatched=1)
+    equal(f.get("stat-untranslated-landed"), 2, "landed")
+    m.no_event()
+
+
+@test
+def stall_again(env):
+    """A retry that faults again is a stall of its own."""
+    m, f, _ = stalling(env)
+    ticket = f.park(IOVA, NEW)
+    for _ in range(3):
+        m.issue(resume(f.sid, m.stalled()[0]["stag"], retry=True), sync())
+        m.step(RESUMED)
+        equal(f.status(ticket), PARKED, "RESULT")
+    f.map(IOVA, PAGE)
+    m.issue(resume(f.sid, m.stalled()[0]["stag"], retry=True), sync())
+    m.step(RESUMED)
+    equal(f.status(ticket), OK, "RESULT")
+    m.stall_counts(stalled=4, retried=4, parked=0)
+    equal(f.get("stat-parked"), 1, "stat-parked")
+
+
+@test
+def stall_abort(env):
+    """CMD_RESUME, abort and terminate: refused, also if the page is there."""
+    m, f, q = stalling(env)
+    q.w64(PAGE, OLD)
+    first, second = f.park(IOVA, NEW), f.park(IOVA, NEW)
+    stags = [r["stag"] for r in m.stalled(2)]
+    f.map(IOVA, PAGE)
+    m.issue(resume(f.sid, stags[0]), resume(f.sid, stags[1], abort=False), sync())
+    m.step(RESUMED)
+    equal((f.status(first), f.status(second)), (REFUSED, REFUSED), "RESULT")
+    equal(q.r64(PAGE), OLD, "memory")
+    equal(f.get("stat-untranslated-refused"), 2, "refused")
+    m.stall_counts(stalled=2, aborted=1, terminated=1, parked=0)
+    equal([x["action"] for x in q.timeline("resume")], ["abort", "terminate"], "timeline")
+
+
+@test
+def stall_unmatched(env):
+    """CMD_RESUME for another StreamID or STAG changes nothing."""
+    m, f, _ = stalling(env, functions=2)
+    ticket = f.park(IOVA, NEW)
+    stag = m.stalled()[0]["stag"]
+    m.issue(resume(f.sid + 1, stag), resume(f.sid, stag + 1), sync())
+    m.step(RESUMED)
+    equal(f.status(ticket), PARKED, "RESULT")
+    m.stall_counts(unmatched=2, parked=1)
+
+
+@test
+def stall_terminate(env):
+    """CMD_STALL_TERM ends all of one StreamID, and no other's."""
+    m, _, _ = stalling(env, functions=2)
+    a, b = m.fns
+    tickets = [a.park(IOVA, NEW) for _ in range(3)]
+    other = b.park(IOVA, NEW)
+    m.stalled(4)
+    m.issue(stall_term(a.sid), sync())
+    m.step(RESUMED)
+    equal([a.status(t) for t in tickets], [REFUSED] * 3, "RESULT")
+    equal(b.status(other), PARKED, "the other function's")
+    m.stall_counts(stalled=4, terminated=3, parked=1)
+    # The SMMU is switched off
+    m.wr(CR0, CR0_CMDQEN | CR0_EVTQEN)
+    m.step(RESUMED)
+    equal(b.status(other), REFUSED, "after SMMUEN = 0")
+    m.stall_counts(terminated=4, parked=0)
+
+
+@test
+def stall_many(env):
+    """256 at once: each has a STAG; there is no room for one more."""
+    m, f, q = stalling(env)
+    tickets, stags = [], []
+    for number in range(256):
+        tickets.append(f.park(IOVA + number * 8, number + 1))
+        stags += [r["stag"] for r in m.stalled()]
+    equal(len(set(stags)), 256, "STAGs")
+    equal(f.put(IOVA, NEW, UNTRANSLATED), NO_ROOM, "one more")
+    f.map(IOVA, PAGE)
+    for stag in reversed(stags):
+        m.issue(resume(f.sid, stag, retry=True))
+    m.step(RESUMED)
+    equal([f.status(t) for t in tickets], [OK] * 256, "RESULT")
+    equal([q.r64(PAGE + n * 8) for n in range(256)], list(range(1, 257)), "memory")
+    m.stall_counts(stalled=256, retried=256, parked=0)
+
+
+@test
+def stall_max(env):
+    """No more than STALL_MAX are reported; the others wait for their turn."""
+    m, f, _ = stalling(env, smmu="stall-max=2")
+    tickets = [f.park(IOVA + 8 * n, NEW) for n in range(4)]
+    records = m.stalled(2)
+    equal(m.get("stalls-parked"), 4, "stalls-parked")
+    equal([x["stag"] for x in m.q.timeline("stall")][2:], [-1, -1], "timeline")
+    m.issue(resume(f.sid, records[0]["stag"]))
+    m.step(RESUMED)
+    third = m.stalled()[0]
+    equal(third["addr"], IOVA + 16, "the third one's event")
+    # CMD_STALL_TERM ends those that nobody heard of, too
+    m.issue(stall_term(f.sid))
+    m.step(RESUMED)
+    equal([f.status(t) for t in tickets], [REFUSED] * 4, "RESULT")
+    m.no_event()
+
+
+@test
+def stall_queue_full(env):
+    """The event of a stall is not lost in a full queue, nor without one."""
+    m, f, _ = stalling(env)
+    b = 1 << EVTQ_LOG2
+    for number in range(b):
+        f.park(IOVA + 8 * number, number)
+    late = f.park(IOVA2, NEW)
+    equal(m.rd(EVTQ_PROD) >> 31, 0, "no overflow")
+    equal(len(m.stalled(b)), b, "events")
+    record = m.stalled()[0]
+    equal(record["addr"], IOVA2, "the late event")
+    m.issue(resume(f.sid, record["stag"]))
+    m.step(RESUMED)
+    equal(f.status(late), REFUSED, "RESULT")
+    # Event queue off
+    m.wr(CR0, CR0_CMDQEN | CR0_SMMUEN)
+    f.park(IOVA2, NEW)
+    m.no_event()
+    m.wr(CR0, CR0_CMDQEN | CR0_SMMUEN | CR0_EVTQEN)
+    equal(m.stalled()[0]["addr"], IOVA2, "the event, once there is a queue")
+
+
+@test
+def stall_permission(env):
+    """A permission fault stalls as well, and the retry sees the new table."""
+    m, f, q = stalling(env)
+    f.map(IOVA, PAGE, ro=True)
+    ticket = f.park(IOVA, NEW)
+    record = m.records()[0]
+    m.wr(EVTQ_CONS, m.ev_cons)
+    equal((record["type"], record["stall"]), (F_PERMISSION, 1), "event")
+    f.map(IOVA, PAGE)
+    m.issue(tlbi_all(), resume(f.sid, record["stag"], retry=True), sync())
+    m.step(RESUMED)
+    equal(f.status(ticket), OK, "RESULT")
+    equal(q.r64(PAGE), NEW, "memory")
+
+
+@test
+def stall_not_with_ats(env):
+    """A translation request never stalls, nor does a translated access."""
+    m, f, _ = stalling(env)
+    equal(f.dma(PREFETCH, IOVA), NO_PERM, "translation request")
+    equal(f.put(IOVA, NEW), NO_PERM, "write through the ATC")
+    f.map(IOVA, PAGE)
+    cached(f)
+    f.store_eats(0)
+    m.issue(cfgi_ste(f.sid), sync())
+    equal(f.put(IOVA, NEW, HIT_ONLY), REFUSED, "stale write")
+    m.event(F_TRANSL_FORBIDDEN, f.sid, PAGE)
+    m.stall_counts(stalled=0)
+
+
+@test
+def stall_then_reset(env):
+    """A reset of the function forgets the access; the SMMU waits on."""
+    m, f, q = stalling(env)
+    q.w64(PAGE, OLD)
+    ticket = f.park(IOVA, NEW)
+    record = m.stalled()[0]
+    f.flr()
+    f.enable()
+    equal(f.reg(REG_PARKED), 0, "parked in the function")
+    equal(f.status(ticket), BAD, "RESULT")
+    m.stall_counts(parked=1)
+    f.map(IOVA, PAGE)
+    m.issue(resume(f.sid, record["stag"], retry=True), sync())
+    m.step(RESUMED)
+    equal(q.r64(PAGE), OLD, "memory: what was before the reset is gone")
+    m.stall_counts(retried=1, parked=0)
+
+
+@test
+def stall_then_unplug(env):
+    """The function is gone when its access is resumed."""
+    m, f, q = stalling(env)
+    f.park(IOVA, NEW)
+    record = m.stalled()[0]
+    m.unplug("ep0")
+    m.stall_counts(parked=1)
+    m.issue(resume(f.sid, record["stag"], retry=True), sync())
+    m.step(RESUMED)
+    m.stall_counts(retried=1, parked=0)
+
+
+@test
+def stall_then_dead(env):
+    """A dead function does not access memory when it is resumed."""
+    m, f, q = stalling(env)
+    f.park(IOVA, NEW)
+    record = m.stalled()[0]
+    f.map(IOVA, PAGE)
+    q.w64(PAGE, OLD)
+    f.set("dead", True)
+    m.issue(resume(f.sid, record["stag"], retry=True), sync())
+    m.step(RESUMED)
+    equal(q.r64(PAGE), OLD, "memory")
+    f.set("dead", False)
+    equal(f.reg(REG_PARKED), 0, "parked")
+
+
+@test
+def stall_then_system_reset(env):
+    """A reset of the machine ends all stalls."""
+    m, f, q = stalling(env)
+    f.park(IOVA, NEW)
+    m.stalled()
+    q.qmp("system_reset")
+    q.wait_event("RESET")
+    m.step(RESUMED)
+    m.stall_counts(terminated=1, parked=0)
+    m.start()
+    equal(f.reg(REG_PARKED), 0, "parked")
+
+
+@test
+def stall_other_devices(env):
+    """A device that cannot wait gets an abort, and an event without Stall."""
+    m, f, q = stalling(env)
+    f.map(IOVA, PAGE)
+    # An MSI is such an access: no address is mapped for it
+    msi = f.cap(CAP_MSI)
+    q.w32(f.cfg + msi + 4, IOVA2)
+    q.w32(f.cfg + msi + 8, 0)
+    q.w16(f.cfg + msi + 2, 1)
+    q.w32(f.bar + REG_IRQ, 1)
+    m.step(1)
+    record = m.records()[0]
+    equal((record["type"], record["stall"], record["addr"]),
+          (F_TRANSLATION, 0, IOVA2), "event")
+    m.stall_counts(stalled=0)
+
+
+@test
+def s2fwb(env):
+    """s2fwb=on: IDR3.FWB, where there is a stage 2."""
+    for machine in ("virt", "virt-9.1"):
+        for smmu, on in (("s2fwb=on", 1), ("", 0)):
+            m = Machine(env, smmu=smmu, start=False,
+                        machine=f"{machine},iommu=smmuv3,gic-version=3")
+            # The old machine has stage 1 only
+            stage2 = m.rd(IDR0) & 1
+            equal(stage2, int(machine == "virt"), f"IDR0.S2P of {machine}")
+            equal(m.rd(IDR3) >> 8 & 1, on & stage2, f"IDR3.FWB of {machine}, {smmu}")
+            env.restart()
+
+
+@test
+def stall_stage2(env):
+    """STE.S2S: a stage 2 fault stalls, and the record says so."""
+    for model, s2s, want in (("forced", 1, PARKED), ("forced", 0, REFUSED),
+                             ("stall", 1, PARKED), ("stall", 0, REFUSED),
+                             ("none", 1, REFUSED), ("none", 0, REFUSED)):
+        m = Machine(env, smmu=f"stall-model={model}")
+        f = m.fns[0]
+        # 39 bits of IPA, pages of 4 KiB, three levels; S2PS 44 bits
+        m.q.write(STRTAB + f.sid * 64, struct.pack(
+            "<2Q2IQ", 6 << 1 | 1, 0, 1,
+            25 | 1 << 6 | 4 << 16 | 1 << 19 | 1 << 21 | s2s << 25 | 1 << 26,
+            m.new_table()).ljust(64, b"\0"))
+        m.issue(cfgi_ste(f.sid), sync())
+        equal(f.put(IOVA, NEW, UNTRANSLATED), want, f"{model}, S2S = {s2s}")
+        record = m.records()[0]
+        bad = s2s != 1 if model == "forced" else model == "none" and s2s
+        equal(record["type"], C_BAD_STE if bad else F_TRANSLATION, f"{model}, S2S = {s2s}")
+        if want == PARKED:
+            equal((record["stall"], record["s2"]), (1, 1), "event")
+        m.stall_counts(stalled=int(want == PARKED))
+        env.restart()
+
+
+# --- SubstreamIDs and PASIDs
+
+LINEAR, LEAF_4K, LEAF_64K = 0, 1, 2
+DSS_TERMINATE, DSS_BYPASS, DSS_SSID0 = 0, 1, 2
+
+
+class Substreams:
+    """The context descriptors of one function, and its address spaces."""
+
+    def __init__(self, f, cdmax=12, fmt=LEAF_64K, dss=DSS_SSID0, eats=1):
+        self.f, self.m, self.q = f, f.m, f.q
+        self.cdmax, self.fmt, self.eats = cdmax, fmt, eats
+        self.spaces = {}
+        self.leaves = {}
+        self.free = CD_TABLES
+        self.q.command(f"memset {CD_TABLES:#x} 0x100000 0x0")
+        self.base = self.take((64 << cdmax) if fmt == LINEAR else 0x10000)
+        self.dss(dss)
+
+    def take(self, size):
+        """Zeroed memory, aligned to 64 KiB."""
+        addr = self.free
+        self.free += -(-size // 0x10000) * 0x10000
+        return addr
+
+    def dss(self, dss):
+        """Write the STE, with this S1DSS."""
+        self.q.write(STRTAB + self.f.sid * 64, struct.pack(
+            "<2Q", self.cdmax << 59 | self.base | self.fmt << 4 | S1 << 1 | 1,
+            self.eats << 28 | dss).ljust(64, b"\0"))
+        self.m.issue(cfgi_ste(self.f.sid), sync())
+
+    def cd(self, ssid):
+        """Where the context descriptor of @ssid is."""
+        if self.fmt == LINEAR:
+            return self.base + ssid * 64
+        bits = 6 if self.fmt == LEAF_4K else 10
+        index = ssid >> bits
+        if index not in self.leaves:
+            self.leaves[index] = self.take(64 << bits)
+            self.q.w64(self.base + index * 8, self.leaves[index] | 1)
+        return self.leaves[index] + (ssid & ((1 << bits) - 1)) * 64
+
+    def add(self, ssid, asid=None):
+        """Give @ssid an address space."""
+        self.spaces[ssid] = self.m.new_table()
+        self.f.write_cd(self.cd(ssid), self.spaces[ssid], asid or 100 + ssid)
+        self.m.issue(cfgi_cd(self.f.sid, ssid), sync())
+
+    def remove(self, ssid):
+        """Take it away again, without a CMD_CFGI_CD."""
+        self.q.write(self.cd(ssid), bytes(64))
+
+    def map(self, ssid, iova, pa):
+        """Map a page for @ssid."""
+        self.f.map(iova, pa, tables=self.spaces[ssid])
+
+
+def pasid_on(f, on=True):
+    """Write PASID_CTRL; ATS has to be off meanwhile."""
+    f.ats(False)
+    f.q.w16(f.cfg + f.ext_cap(EXT_PASID) + 6, int(on))
+    f.ats(True)
+
+
+def substreams(env, smmu="", fmt=LEAF_64K, cdmax=12, dss=DSS_SSID0, **kw):
+    """A machine with one function that uses PASIDs."""
+    m = Machine(env, smmu="ssidsize=16" + ("," + smmu if smmu else ""), ep="pasid=16",
+                **kw)
+    f = m.fns[0]
+    if "forced" in smmu:
+        f.cd_bits |= CD_S
+    pasid_on(f)
+    sub = Substreams(f, cdmax, fmt, dss)
+    sub.add(0, 1)
+    return m, f, m.q, sub
+
+
+def as_pasid(f, pasid):
+    """The PASID of the commands that follow."""
+    f.q.w32(f.bar + REG_PASID, pasid)
+
+
+@test
+def pasid_off(env):
+    """Without ssidsize and pasid there are neither."""
+    m, f, q = one(env)
+    equal(m.rd(IDR1) >> 6 & 0x1f, 0, "IDR1.SSIDSIZE")
+    equal(m.rd(IDR0) >> 19 & 1, 0, "IDR0.CD2L")
+    equal(f.ext_cap(EXT_PASID), 0, "PASID capability")
+    equal(f.reg(REG_PASID), NO_PASID, "PASID register")
+    as_pasid(f, 1)
+    equal(f.put(IOVA, NEW, UNTRANSLATED), REFUSED, "with a PASID")
+    equal(f.dma(PREFETCH, IOVA), ATS_REFUSED, "translation request with a PASID")
+    as_pasid(f, NO_PASID)
+    equal(f.put(IOVA, NEW, UNTRANSLATED), OK, "without")
+    # More descriptors than the SMMU has SubstreamIDs for
+    q.w64(STRTAB + f.sid * 64, CDS | 1 << 59 | S1 << 1 | 1)
+    m.issue(cfgi_ste(f.sid), sync())
+    equal(f.put(IOVA, NEW, UNTRANSLATED), REFUSED, "S1CDMAX = 1")
+    m.event(C_BAD_STE, f.sid, 0)
+
+
+@test
+def pasid_capability(env):
+    """The capability, its Enable bit, and what a reset does to it."""
+    m, f, q, sub = substreams(env)
+    equal(m.rd(IDR1) >> 6 & 0x1f, 16, "IDR1.SSIDSIZE")
+    equal(m.rd(IDR0) >> 19 & 1, 1, "IDR0.CD2L")
+    cap = f.cfg + f.ext_cap(EXT_PASID)
+    equal(q.r16(cap + 4) >> 8, 16, "width")
+    sub.add(5)
+    sub.map(5, IOVA, PAGE)
+    as_pasid(f, 5)
+    equal(f.put(IOVA, NEW, UNTRANSLATED), OK, "enabled")
+    pasid_on(f, False)
+    equal(f.put(IOVA, NEW, UNTRANSLATED), REFUSED, "disabled")
+    equal(f.dma(PREFETCH, IOVA), ATS_REFUSED, "translation request, disabled")
+    pasid_on(f)
+    f.flr()
+    equal(q.r16(cap + 6), 0, "PASID_CTRL after an FLR")
+    f.enable()
+    equal(f.reg(REG_PASID), NO_PASID, "PASID register after an FLR")
+    m.no_event()
+
+
+@test
+def pasid_formats(env):
+    """Tables of context descriptors: linear, leaves of 4 KiB and of 64 KiB."""
+    for fmt, cdmax in ((LINEAR, 4), (LEAF_4K, 12), (LEAF_64K, 12)):
+        m, f, q, sub = substreams(env, fmt=fmt, cdmax=cdmax)
+        last = (1 << cdmax) - 1
+        for number, ssid in enumerate((1, 2, last)):
+            sub.add(ssid)
+            sub.map(ssid, IOVA, PAGE + number * 0x1000)
+        for number, ssid in enumerate((1, 2, last)):
+            as_pasid(f, ssid)
+            equal(f.put(IOVA, ssid, UNTRANSLATED), OK, f"format {fmt}, PASID {ssid}")
+            equal(q.r64(PAGE + number * 0x1000), ssid, "memory")
+        m.no_event()
+        env.restart()
+
+
+@test
+def pasid_bad(env):
+    """SubstreamIDs that there are not, each with its event."""
+    m, f, _, sub = substreams(env)
+    for ssid, what in ((0, "0 with S1DSS = 2"), (1 << 12, "beyond S1CDMAX"),
+                       (0xc00, "in no leaf")):
+        as_pasid(f, ssid)
+        equal(f.put(IOVA, NEW, UNTRANSLATED), REFUSED, what)
+        record = m.records()[0]
+        equal((record["type"], record["ssid"]), (C_BAD_SUBSTREAMID, ssid), what)
+        m.wr(EVTQ_CONS, m.ev_cons)
+    sub.add(3)
+    as_pasid(f, 4)
+    equal(f.put(IOVA, NEW, UNTRANSLATED), REFUSED, "V = 0")
+    record = m.records()[0]
+    equal((record["type"], record["ssv"], record["ssid"]), (C_BAD_CD, 1, 4), "V = 0")
+    m.wr(EVTQ_CONS, m.ev_cons)
+    as_pasid(f, 3)
+    equal(f.put(IOVA, NEW, UNTRANSLATED), REFUSED, "not mapped")
+    record = m.records()[0]
+    equal((record["type"], record["ssv"], record["ssid"], record["addr"]),
+          (F_TRANSLATION, 1, 3, IOVA), "not mapped")
+    m.wr(EVTQ_CONS, m.ev_cons)
+    # Beyond S1CDMAX, where memory has a good descriptor all the same
+    sub = Substreams(f, 4, LINEAR)
+    for ssid, what in ((15, OK), (16, REFUSED)):
+        sub.add(ssid)
+        sub.map(ssid, IOVA, PAGE)
+        as_pasid(f, ssid)
+        equal(f.put(IOVA, NEW, UNTRANSLATED), what, f"PASID {ssid} of 16")
+    equal(m.records()[0]["type"], C_BAD_SUBSTREAMID, "event, 16 of 16")
+    m.wr(EVTQ_CONS, m.ev_cons)
+    # Without stage 1
+    f.q.w64(STRTAB + f.sid * 64, BYPASS << 1 | 1)
+    m.issue(cfgi_ste(f.sid), sync())
+    equal(f.put(PAGE, NEW, UNTRANSLATED), REFUSED, "bypass")
+    equal(m.records()[0]["type"], C_BAD_SUBSTREAMID, "bypass")
+
+
+@test
+def pasid_s1dss(env):
+    """What S1DSS says for accesses without a PASID."""
+    m, f, q, sub = substreams(env)
+    sub.add(1)
+    sub.map(0, IOVA, PAGE)
+    sub.map(1, IOVA, PAGE2)
+    equal(f.put(IOVA, 1, UNTRANSLATED), OK, "SSID0")
+    equal(q.r64(PAGE), 1, "memory, SSID0")
+    sub.dss(DSS_TERMINATE)
+    equal(f.put(IOVA, 2, UNTRANSLATED), REFUSED, "terminate")
+    equal(m.records()[0]["type"], F_STREAM_DISABLED, "event, terminate")
+    m.wr(EVTQ_CONS, m.ev_cons)
+    equal(f.dma(PREFETCH, IOVA), ATS_REFUSED, "translation request, terminate")
+    as_pasid(f, 1)
+    equal(f.put(IOVA, 3), OK, "with a PASID, terminate")
+    equal(f.reg(REG_FLAGS) & 1, 1, "translated")
+    equal(q.r64(PAGE2), 3, "memory, with a PASID")
+    as_pasid(f, NO_PASID)
+    sub.dss(DSS_BYPASS)
+    equal(f.put(PAGE, 4, UNTRANSLATED), OK, "bypass")
+    equal(q.r64(PAGE), 4, "memory, bypass")
+    equal(f.put(PAGE, 5), OK, "bypass, through the ATC")
+    equal(f.reg(REG_FLAGS) & 1, 1, "translated")
+    equal(q.r64(PAGE), 5, "memory, bypass, through the ATC")
+    # 0 is a SubstreamID like any other now
+    as_pasid(f, 0)
+    equal(f.put(IOVA, 6, UNTRANSLATED), OK, "PASID 0")
+    equal(q.r64(PAGE), 6, "memory, PASID 0")
+
+
+@test
+def pasid_cached_cd(env):
+    """A context descriptor is cached until a CMD_CFGI covers it, and no longer."""
+    for cmd, gone in ((lambda f: cfgi_cd(f.sid, 2), True),
+                      (lambda f: cfgi_cd(f.sid, 1), False),
+                      (lambda f: cfgi_cd(f.sid + 1, 2), False),
+                      (lambda f: cfgi_cd_all(f.sid), True),
+                      (lambda f: cfgi_ste(f.sid), True),
+                      (lambda f: cfgi_ste(f.sid + 1), False),
+                      (lambda f: cfgi_all(), True)):
+        m, f, _, sub = substreams(env)
+        sub.add(2)
+        sub.map(2, IOVA, PAGE)
+        as_pasid(f, 2)
+        equal(f.put(IOVA, OLD, UNTRANSLATED), OK, "before")
+        sub.remove(2)
+        equal(f.put(IOVA, OLD, UNTRANSLATED), OK, "before the command")
+        m.issue(cmd(f), sync())
+        equal(f.put(IOVA, OLD, UNTRANSLATED), REFUSED if gone else OK,
+              f"after {cmd(f).hex()}")
+        env.restart()
+
+
+@test
+def pasid_atc(env):
+    """The ATC keeps translations apart, and invalidations name theirs."""
+    m, f, q, sub = substreams(env)
+    for ssid in (0, 1, 2):
+        if ssid:
+            sub.add(ssid)
+        sub.map(ssid, IOVA, PAGE + ssid * 0x1000)
+
+    def fill():
+        for ssid in (NO_PASID, 1, 2):
+            as_pasid(f, ssid)
+            equal(f.put(IOVA, ssid), OK, f"write, PASID {ssid:#x}")
+
+    def held():
+        out = []
+        for ssid in (NO_PASID, 1, 2):
+            as_pasid(f, ssid)
+            if f.put(IOVA, ssid, HIT_ONLY) == OK:
+                out.append(ssid)
+        return out
+
+    fill()
+    equal(f.reg(REG_ENTRIES), 3, "translations")
+    equal([q.r64(PAGE + n * 0x1000) for n in range(3)], [NO_PASID, 1, 2], "memory")
+    for cmd, want in ((atc_inv(f.sid, ssid=1), [NO_PASID, 2]),
+                      (atc_inv(f.sid, IOVA, 0, ssid=2), [NO_PASID, 1]),
+                      (atc_inv(f.sid, IOVA2, 0, ssid=2), [NO_PASID, 1, 2]),
+                      (atc_inv(f.sid, ssid=7), [NO_PASID, 1, 2]),
+                      (atc_inv(f.sid, ssid=7, g=True), [NO_PASID]),
+                      (atc_inv(f.sid), []),
+                      (atc_inv(f.sid, IOVA2, 0), [NO_PASID, 1, 2])):
+        m.issue(cmd, sync())
+        equal(held(), want, f"held after {cmd.hex()}")
+        fill()
+    equal([x["ssid"] for x in q.timeline("atc-inv")][:4], [1, 2, 2, 7], "timeline")
+
+
+@test
+def pasid_eats(env):
+    """EATS = 0 refuses every PASID's translated accesses and requests."""
+    m, f, _, sub = substreams(env)
+    sub.add(1)
+    sub.map(1, IOVA, PAGE)
+    as_pasid(f, 1)
+    equal(f.put(IOVA, OLD), OK, "write that fills the ATC")
+    sub.eats = 0
+    sub.dss(DSS_SSID0)
+    equal(f.put(IOVA, NEW, HIT_ONLY), REFUSED, "stale write")
+    m.event(F_TRANSL_FORBIDDEN, f.sid, PAGE)
+    equal(f.dma(PREFETCH, IOVA), ATS_REFUSED, "translation request")
+    record = m.records()[0]
+    equal((record["type"], record["ssv"], record["ssid"]), (F_BAD_ATS_TREQ, 1, 1),
+          "event of the request")
+
+
+@test
+def pasid_stall(env):
+    """A stall with a PASID: the record names it; two of them at once."""
+    m, f, q, sub = substreams(env, smmu="stall-model=forced")
+    tickets = {}
+    for ssid in (1, 2):
+        sub.add(ssid)
+        as_pasid(f, ssid)
+        tickets[ssid] = f.park(IOVA, ssid)
+    records = m.stalled(2)
+    equal([(r["ssv"], r["ssid"], r["addr"]) for r in records],
+          [(1, 1, IOVA), (1, 2, IOVA)], "events")
+    sub.map(2, IOVA, PAGE)
+    as_pasid(f, NO_PASID)
+    for r in records:
+        m.issue(resume(f.sid, r["stag"], retry=True), sync())
+        m.step(RESUMED)
+    equal(f.status(tickets[2]), OK, "PASID 2")
+    equal(q.r64(PAGE), 2, "memory")
+    equal(f.status(tickets[1]), PARKED, "PASID 1, for which nothing is mapped")
+    again = m.stalled()[0]
+    equal((again["ssid"], again["addr"]), (1, IOVA), "event of the retry")
+    sub.remove(1)
+    m.issue(cfgi_cd(f.sid, 1), resume(f.sid, again["stag"], retry=True), sync())
+    m.step(RESUMED)
+    equal(f.status(tickets[1]), REFUSED, "PASID 1, which is gone")
+    equal(m.records()[0]["type"], C_BAD_CD, "event")
+    m.stall_counts(stalled=3, retried=3, parked=0)
 
 
 # --- without ATS
