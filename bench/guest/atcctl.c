@@ -35,10 +35,10 @@ static void do_info(struct ep *ep, int argc, char **argv)
 	(void)argc;
 	(void)argv;
 	printf("%s sid %#x: ATS_CTRL.E %d, kernel's ats_enabled %u, error_state %u, irqs %u\n"
-	       "error handlers: %s, error_detected %u, slot_reset %u, resume %u\n",
+	       "error handlers: %s, calls: \"%s\"\n",
 	       ep->bdf, ep->sid, ep_ats_enabled(ep), info.ats_enabled,
 	       info.error_state, info.irqs, info.has_handlers ? "yes" : "no",
-	       info.error_detected, info.slot_reset, info.resumed);
+	       info.calls);
 }
 
 static int number(int argc, char **argv, int i, int preset)

@@ -17,6 +17,7 @@
 #define ATCTEST_PAGE_SIZE	4096
 #define ATCTEST_SLOT_BUF	0xffffffffU	/* the endpoint's own buffer */
 #define ATCTEST_MAX_PAGES	64		/* of one slot */
+#define ATCTEST_CALLS		32		/* of error handlers, with a NUL */
 
 /* CMD register of the endpoint */
 #define ATC_CMD_READ		1		/* memory -> buffer */
@@ -32,6 +33,8 @@
 #define ATC_NO_TRANSLATION	2	/* the ATS request was refused */
 #define ATC_NO_PERMISSION	3
 #define ATC_NO_ENTRY		4	/* HIT_ONLY and nothing cached */
+#define ATC_PARKED		5	/* the SMMU has stalled the access */
+#define ATC_NO_ROOM		6	/* too many of these already */
 #define ATC_BAD			0xff
 #define ATC_GONE		0xffffffffU	/* the function does not answer */
 
@@ -52,11 +55,13 @@ struct atctest_info {
 	__u32 ats_enabled;	/* pdev->ats_enabled */
 	__u32 error_state;	/* pdev->error_state, pci_channel_state_t */
 	__u32 irqs;		/* MSIs seen */
-	/* calls of the error handlers, always 0 without them */
-	__u32 error_detected;
-	__u32 slot_reset;
-	__u32 resumed;
 	__u32 has_handlers;
+	/*
+	 * The calls of the error handlers in their order: error_detected() with
+	 * the channel normal (n), frozen (f) or given up (p), mmio_enabled (m),
+	 * slot_reset (s), resume (r)
+	 */
+	char calls[ATCTEST_CALLS];
 };
 
 struct atctest_slot {
@@ -75,10 +80,29 @@ struct atctest_cmd {
 	__u32 result;		/* out, from here on */
 	__u32 flags;
 	__u32 entries;
-	__u32 pad;
+	__u32 ticket;		/* of ATC_PARKED: its name */
 	__u64 pa;
 	__u64 start;		/* CNTVCT */
 	__u64 end;
+	__u32 pasid;		/* in; 0: none */
+	__u32 pad;
+};
+
+/* A parked access */
+struct atctest_status {
+	__u32 ticket;
+	__u32 result;		/* out */
+};
+
+/*
+ * The process's address space for the function (SVA). A bond belongs to the
+ * function, too: whoever knows its number can undo it.
+ */
+#define ATCTEST_BONDS		16
+
+struct atctest_sva {
+	__u32 bond;		/* 0 to ATCTEST_BONDS - 1 */
+	__u32 pasid;		/* out */
 };
 
 #define ATCTEST_UNMAP_FIRE	0x1	/* run @fire right after the flush */
@@ -134,6 +158,15 @@ struct atctest_cost {
 #define ATCTEST_RESTORE		_IO('A', 11)
 #define ATCTEST_POWER		_IOW('A', 12, __u32)	/* 0: D0, 3: D3hot */
 #define ATCTEST_COST		_IOWR('A', 13, struct atctest_cost)
+#define ATCTEST_FORGET		_IO('A', 20)	/* the calls of error handlers */
+#define ATCTEST_STATUS		_IOWR('A', 32, struct atctest_status)
+#define ATCTEST_SVA_BIND	_IOWR('A', 33, struct atctest_sva)
+#define ATCTEST_SVA_UNBIND	_IOW('A', 34, struct atctest_sva)
+/*
+ * Pages of the file, mapped with mmap(): while 1 is set, a fault on one waits.
+ * The answer is how many do.
+ */
+#define ATCTEST_HOLD		_IOWR('A', 35, __u32)
 
 static inline __u8 atctest_pattern(__u32 seed, __u32 i)
 {

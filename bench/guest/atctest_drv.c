@@ -26,6 +26,7 @@
 
 #include "atctest.h"
 #include "atctest_cost.h"
+#include "atctest_sva.h"
 
 #define ATCTEST_VENDOR		0x1234
 #define ATCTEST_DEVICE		0xa7c0
@@ -40,6 +41,10 @@
 #define REG_ENTRIES		0x28
 #define REG_MARK		0x30
 #define REG_IRQ			0x38
+#define REG_PASID		0x3c
+#define REG_TICKET		0x40
+#define REG_SELECT		0x44
+#define REG_STATUS		0x48
 #define REG_BUF			0x1000
 #define ATCTEST_ID		0xa7c00001
 
@@ -49,15 +54,28 @@
 /* How many pages a handover may take to meet the freed one again */
 #define HANDOVER_TRIES		4096
 
-static char *handlers = "";
-module_param(handlers, charp, 0444);
-MODULE_PARM_DESC(handlers,
-		 "functions that get PCI error handlers: names separated by commas, or \"all\"");
+#define MAX_HANDLERS	8
 
-static char *handlers_answer = "reset";
-module_param(handlers_answer, charp, 0444);
-MODULE_PARM_DESC(handlers_answer,
-		 "what error_detected() answers: \"reset\" (default), \"recovered\" or \"disconnect\"");
+/* What error_detected() answers, besides "" for a function without handlers */
+static const struct {
+	const char *name;
+	pci_ers_result_t answer;
+} answers[] = {
+	{ "reset", PCI_ERS_RESULT_NEED_RESET },
+	{ "can-recover", PCI_ERS_RESULT_CAN_RECOVER },
+	{ "disconnect", PCI_ERS_RESULT_DISCONNECT },
+};
+
+static char *handlers[MAX_HANDLERS];
+static int nr_handlers;
+module_param_array(handlers, charp, &nr_handlers, 0644);
+MODULE_PARM_DESC(handlers,
+		 "what error_detected() of each function answers: \"reset\", \"can-recover\", \"disconnect\", or \"\" for a function without handlers; the answer may change, but not whether there is one");
+
+static int hold = -1;
+module_param(hold, int, 0644);
+MODULE_PARM_DESC(hold,
+		 "the function whose error_detected() does not return as long as this is its number (default -1)");
 
 struct slot {
 	enum atctest_slot_state state;
@@ -80,6 +98,7 @@ struct irq_job {
  *	locked in the order of their index
  * @slock: what a driver would hold around an unmap, and protects @job
  * @job: what the next interrupt is for
+ * @calls: of its error handlers, which the device lock serialises
  * @pdev: NULL once the driver was unbound; the file may outlive it
  */
 struct atctest {
@@ -95,10 +114,9 @@ struct atctest {
 	struct irq_job *job;
 	struct completion irq_done;
 	atomic_t irqs;
-	atomic_t error_detected;
-	atomic_t slot_reset;
-	atomic_t resumed;
 	bool has_handlers;
+	struct atctest_bonds bonds;
+	char calls[ATCTEST_CALLS];
 	struct slot slots[ATCTEST_SLOTS];
 };
 
@@ -119,6 +137,7 @@ static void atctest_release_kref(struct kref *kref)
 static void atctest_run(struct atctest *at, struct atctest_cmd *c)
 {
 	c->start = atctest_now();
+	writel(c->pasid ?: U32_MAX, at->bar + REG_PASID);
 	writeq(c->iova, at->bar + REG_IOVA);
 	writel(c->len, at->bar + REG_LEN);
 	writel(c->cmd, at->bar + REG_CMD);
@@ -126,6 +145,7 @@ static void atctest_run(struct atctest *at, struct atctest_cmd *c)
 	c->flags = readl(at->bar + REG_FLAGS);
 	c->pa = readq(at->bar + REG_PA);
 	c->entries = readl(at->bar + REG_ENTRIES);
+	c->ticket = readl(at->bar + REG_TICKET);
 	c->end = atctest_now();
 }
 
@@ -463,10 +483,8 @@ static void atctest_info(struct atctest *at, struct atctest_info *info)
 #endif
 	info->error_state = at->pdev->error_state;
 	info->irqs = atomic_read(&at->irqs);
-	info->error_detected = atomic_read(&at->error_detected);
-	info->slot_reset = atomic_read(&at->slot_reset);
-	info->resumed = atomic_read(&at->resumed);
 	info->has_handlers = at->has_handlers;
+	strscpy(info->calls, at->calls);
 }
 
 static int atctest_slot_ioctl(struct atctest *at, unsigned int cmd,
@@ -534,6 +552,8 @@ union atctest_arg {
 	struct atctest_cmd cmd;
 	struct atctest_data data;
 	struct atctest_cost cost;
+	struct atctest_status status;
+	struct atctest_sva sva;
 	u32 value;
 };
 
@@ -567,8 +587,31 @@ static int atctest_dispatch(struct atctest *at, struct atctest *target,
 		return atctest_restore(at);
 	case ATCTEST_POWER:
 		return atctest_power(at, arg->value);
+	case ATCTEST_FORGET:
+		memset(at->calls, 0, sizeof(at->calls));
+		return 0;
 	case ATCTEST_COST:
 		return atctest_cost(&at->pdev->dev, &arg->cost);
+	case ATCTEST_STATUS:
+		writel(arg->status.ticket, at->bar + REG_SELECT);
+		arg->status.result = readl(at->bar + REG_STATUS);
+		return 0;
+	}
+	return -ENOTTY;
+}
+
+/* What may wait for a fault's work, while others use the registers */
+static int atctest_dispatch_sva(struct atctest *at, unsigned int cmd,
+				union atctest_arg *arg)
+{
+	switch (cmd) {
+	case ATCTEST_SVA_BIND:
+		return atctest_sva_bind(&at->bonds, &arg->sva);
+	case ATCTEST_SVA_UNBIND:
+		return atctest_sva_unbind(&at->bonds, arg->sva.bond);
+	case ATCTEST_HOLD:
+		arg->value = atctest_sva_hold(&at->bonds, arg->value);
+		return 0;
 	}
 	return -ENOTTY;
 }
@@ -633,6 +676,10 @@ static long atctest_ioctl(struct file *file, unsigned int cmd,
 	if (!target || !other)
 		return -EBADF;
 
+	ret = atctest_dispatch_sva(at, cmd, &arg);
+	if (ret != -ENOTTY)
+		goto out;
+
 	locked[0] = at;
 	locked[1] = target;
 	locked[2] = other;
@@ -643,25 +690,29 @@ static long atctest_ioctl(struct file *file, unsigned int cmd,
 		ret = -ENODEV;
 	atctest_unlock(locked);
 
+out:
 	if (!ret && (_IOC_DIR(cmd) & _IOC_READ) &&
 	    copy_to_user((void __user *)user, &arg, _IOC_SIZE(cmd)))
 		return -EFAULT;
 	return ret;
 }
 
+static int atctest_mmap(struct file *file, struct vm_area_struct *vma)
+{
+	struct atctest *at = file->private_data;
+
+	return atctest_sva_mmap(&at->bonds, vma);
+}
+
 static const struct file_operations atctest_fops = {
 	.owner = THIS_MODULE,
+	.mmap = atctest_mmap,
 	.open = atctest_open,
 	.release = atctest_close,
 	.unlocked_ioctl = atctest_ioctl,
 };
 
 /* The PCI driver */
-
-static bool atctest_wants_handlers(struct pci_dev *pdev)
-{
-	return !strcmp(handlers, "all") || strstr(handlers, pci_name(pdev));
-}
 
 /* The functions before this one: their order must not depend on the driver. */
 static int atctest_position(struct pci_dev *pdev)
@@ -677,6 +728,20 @@ static int atctest_position(struct pci_dev *pdev)
 	}
 	pci_dev_put(other);
 	return position;
+}
+
+/* What error_detected() of a function is to answer, or PCI_ERS_RESULT_NONE */
+static pci_ers_result_t atctest_answer(int position)
+{
+	pci_ers_result_t answer = PCI_ERS_RESULT_NONE;
+	int i;
+
+	kernel_param_lock(THIS_MODULE);
+	for (i = 0; position < nr_handlers && i < ARRAY_SIZE(answers); i++)
+		if (!strcmp(handlers[position], answers[i].name))
+			answer = answers[i].answer;
+	kernel_param_unlock(THIS_MODULE);
+	return answer;
 }
 
 static void atctest_irq_setup(struct atctest *at)
@@ -704,7 +769,8 @@ static int atctest_probe_one(struct pci_dev *pdev, bool has_handlers)
 	struct atctest *at;
 	int ret;
 
-	if (atctest_wants_handlers(pdev) != has_handlers)
+	if ((atctest_answer(atctest_position(pdev)) != PCI_ERS_RESULT_NONE) !=
+	    has_handlers)
 		return -ENODEV;
 
 	at = kzalloc_obj(*at);
@@ -714,6 +780,7 @@ static int atctest_probe_one(struct pci_dev *pdev, bool has_handlers)
 	mutex_init(&at->lock);
 	spin_lock_init(&at->slock);
 	init_completion(&at->irq_done);
+	atctest_sva_init(&at->bonds, &pdev->dev);
 	at->pdev = pdev;
 	at->has_handlers = has_handlers;
 
@@ -775,6 +842,7 @@ static void atctest_remove(struct pci_dev *pdev)
 	int i;
 
 	misc_deregister(&at->misc);
+	atctest_sva_exit(&at->bonds);
 	mutex_lock(&at->lock);
 	/*
 	 * The pages stay allocated: what a broken device still writes to them
@@ -793,40 +861,55 @@ static void atctest_remove(struct pci_dev *pdev)
 	kref_put(&at->kref, atctest_release_kref);
 }
 
+/* One more letter in the list of calls; see struct atctest_info */
+static void atctest_called(struct atctest *at, char letter)
+{
+	size_t len = strlen(at->calls);
+
+	if (len < sizeof(at->calls) - 1)
+		WRITE_ONCE(at->calls[len], letter);
+	pci_info(at->pdev, "error handlers: %s\n", at->calls);
+}
+
 static pci_ers_result_t atctest_error_detected(struct pci_dev *pdev,
 					       pci_channel_state_t state)
 {
 	struct atctest *at = pci_get_drvdata(pdev);
 
-	atomic_inc(&at->error_detected);
-	pci_info(pdev, "error_detected, state %u\n", state);
-	if (!strcmp(handlers_answer, "disconnect"))
-		return PCI_ERS_RESULT_DISCONNECT;
-	if (!strcmp(handlers_answer, "recovered"))
-		return PCI_ERS_RESULT_RECOVERED;
-	return PCI_ERS_RESULT_NEED_RESET;
+	atctest_called(at, state == pci_channel_io_normal ? 'n' :
+			   state == pci_channel_io_frozen ? 'f' : 'p');
+	/* For the tests that force an order, for as long as they want */
+	while (READ_ONCE(hold) == at->index)
+		msleep(20);
+	return atctest_answer(at->index);
+}
+
+static pci_ers_result_t atctest_mmio_enabled(struct pci_dev *pdev)
+{
+	struct atctest *at = pci_get_drvdata(pdev);
+
+	atctest_called(at, 'm');
+	return readl(at->bar + REG_ID) == ATCTEST_ID ?
+	       PCI_ERS_RESULT_RECOVERED : PCI_ERS_RESULT_NEED_RESET;
 }
 
 static pci_ers_result_t atctest_slot_reset(struct pci_dev *pdev)
 {
 	struct atctest *at = pci_get_drvdata(pdev);
 
-	atomic_inc(&at->slot_reset);
-	pci_info(pdev, "slot_reset\n");
+	atctest_called(at, 's');
 	return atctest_restore(at) ? PCI_ERS_RESULT_DISCONNECT :
 				     PCI_ERS_RESULT_RECOVERED;
 }
 
 static void atctest_resume(struct pci_dev *pdev)
 {
-	struct atctest *at = pci_get_drvdata(pdev);
-
-	atomic_inc(&at->resumed);
-	pci_info(pdev, "resume\n");
+	atctest_called(pci_get_drvdata(pdev), 'r');
 }
 
 static const struct pci_error_handlers atctest_handlers = {
 	.error_detected = atctest_error_detected,
+	.mmio_enabled = atctest_mmio_enabled,
 	.slot_reset = atctest_slot_reset,
 	.resume = atctest_resume,
 };
@@ -854,6 +937,7 @@ static struct pci_driver atctest_driver = {
 	.id_table = atctest_ids,
 	.probe = atctest_probe,
 	.remove = atctest_remove,
+	.sriov_configure = pci_sriov_configure_simple,
 };
 
 static struct pci_driver atctest_driver_eh = {
@@ -861,6 +945,7 @@ static struct pci_driver atctest_driver_eh = {
 	.id_table = atctest_ids,
 	.probe = atctest_probe_eh,
 	.remove = atctest_remove,
+	.sriov_configure = pci_sriov_configure_simple,
 	.err_handler = &atctest_handlers,
 };
 

@@ -9,6 +9,10 @@ enum {
 	REG_FLAGS = 0x1c / 4,
 	REG_PA = 0x20 / 4,
 	REG_ENTRIES = 0x28 / 4,
+	REG_TICKET = 0x40 / 4,
+	REG_SELECT = 0x44 / 4,
+	REG_STATUS = 0x48 / 4,
+	REG_PARKED = 0x4c / 4,
 };
 
 struct atctest_cmd bar_cmd(volatile uint32_t *bar, uint32_t cmd, uint64_t iova,
@@ -24,7 +28,19 @@ struct atctest_cmd bar_cmd(volatile uint32_t *bar, uint32_t cmd, uint64_t iova,
 	c.flags = bar[REG_FLAGS];
 	c.pa = bar[REG_PA] | (uint64_t)bar[REG_PA + 1] << 32;
 	c.entries = bar[REG_ENTRIES];
+	c.ticket = bar[REG_TICKET];
 	return c;
+}
+
+uint32_t bar_status(volatile uint32_t *bar, uint32_t ticket)
+{
+	bar[REG_SELECT] = ticket;
+	return bar[REG_STATUS];
+}
+
+uint32_t bar_parked(volatile uint32_t *bar)
+{
+	return bar[REG_PARKED];
 }
 
 void bar_fill(volatile uint32_t *bar, uint32_t seed, uint32_t len)

@@ -13,6 +13,10 @@
 /* One command; the result is as the driver would give it. */
 struct atctest_cmd bar_cmd(volatile uint32_t *bar, uint32_t cmd, uint64_t iova,
 			   uint32_t len);
+/* What became of a parked access; a READ that is done puts its data in the buffer */
+uint32_t bar_status(volatile uint32_t *bar, uint32_t ticket);
+/* How many are parked */
+uint32_t bar_parked(volatile uint32_t *bar);
 /* Fill the endpoint's buffer with pattern @seed. */
 void bar_fill(volatile uint32_t *bar, uint32_t seed, uint32_t len);
 

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cost_faults.h"
 #include "endpoint.h"
 #include "host.h"
 
@@ -18,7 +19,6 @@
 #define ITERATIONS	2048
 /* What is counted per function by the host is logged, one line each. */
 #define TRACED		64
-#define TRACE		"exec,nochain"
 
 static bool trace;
 
@@ -30,7 +30,7 @@ static void measure(const char *name, int index, uint32_t extra)
 
 	ep_open(&ep, index);
 	if (trace)
-		qemu_log(TRACE);
+		qemu_log(COST_TRACE);
 	c = ep_cost(&ep, trace ? TRACED : ITERATIONS, extra);
 	if (trace)
 		qemu_log("none");
@@ -51,10 +51,27 @@ static void measure(const char *name, int index, uint32_t extra)
 static _Noreturn void usage(int status)
 {
 	printf("usage: cost [--trace] NAME INDEX EXTRA [NAME INDEX EXTRA ...]\n"
+	       "       cost [--trace] --faults EXTRA\n"
 	       "Count %d unmaps of function INDEX, each with EXTRA more instructions.\n"
-	       "--trace: only %d, and let QEMU log what is executed\n",
+	       "--trace: only %d, and let QEMU log what is executed\n"
+	       "--faults: changes of the first function's domain, and page faults\n",
 	       ITERATIONS, TRACED);
 	exit(status);
+}
+
+static int faults(uint32_t extra)
+{
+	struct ep ep;
+
+	if (!host_open(HOST_FD)) {
+		perror(HOST_PORT);
+		return 1;
+	}
+	ktap_plan(1);
+	ep_open(&ep, 0);
+	cost_faults(&ep, extra, trace ? TRACED : 0);
+	ktap_point(true, "faults");
+	return 0;
 }
 
 int main(int argc, char **argv)
@@ -66,6 +83,8 @@ int main(int argc, char **argv)
 		argv++;
 		argc--;
 	}
+	if (argc == 3 && !strcmp(argv[1], "--faults"))
+		return faults(atoi(argv[2]));
 	if (argc < 4 || (argc - 1) % 3)
 		usage(2);
 	if (!host_open(HOST_FD)) {

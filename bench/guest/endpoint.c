@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
@@ -54,7 +55,9 @@ void ep_open(struct ep *ep, int index)
 
 void ep_close(struct ep *ep)
 {
-	close(ep->fd);
+	if (ep->fd >= 0)
+		close(ep->fd);
+	ep->fd = -1;
 }
 
 struct atctest_info ep_info(struct ep *ep)
@@ -164,6 +167,11 @@ void ep_power(struct ep *ep, uint32_t state)
 	CALL(ep, ATCTEST_POWER, &state);
 }
 
+void ep_forget_calls(struct ep *ep)
+{
+	CALL(ep, ATCTEST_FORGET, NULL);
+}
+
 struct atctest_cost ep_cost(struct ep *ep, uint32_t iterations, uint32_t extra)
 {
 	struct atctest_cost c = { .iterations = iterations, .extra = extra };
@@ -232,6 +240,81 @@ int write_file(const char *path, const char *text)
 		err = errno;
 	close(fd);
 	return err;
+}
+
+bool read_file(const char *path, char *text, size_t len)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	ssize_t n = -1;
+
+	if (fd >= 0) {
+		n = read(fd, text, len - 1);
+		close(fd);
+	}
+	text[n > 0 ? n : 0] = 0;
+	text[strcspn(text, "\n")] = 0;
+	return n >= 0;
+}
+
+/* The number of the interrupt @name, or -1 */
+static int find_irq(const char *name)
+{
+	FILE *f = fopen("/proc/interrupts", "r");
+	char line[512];
+	int irq = -1;
+
+	while (f && irq < 0 && fgets(line, sizeof(line), f))
+		if (strstr(line, name))
+			irq = atoi(line);
+	if (f)
+		fclose(f);
+	return irq;
+}
+
+bool gerror_to_cpu(int cpu)
+{
+	char path[64], mask[16];
+	int err;
+
+	snprintf(path, sizeof(path), "/proc/irq/%d/smp_affinity",
+		 find_irq("arm-smmu-v3-gerror"));
+	snprintf(mask, sizeof(mask), "%x", 1U << cpu);
+	err = write_file(path, mask);
+	if (err)
+		ktap_diag("%s: %s", path, strerror(err));
+	return !err;
+}
+
+bool ep_read_sysfs(struct ep *ep, const char *attribute, char *text, size_t len)
+{
+	char path[96];
+
+	sysfs_path(path, sizeof(path), ep, attribute);
+	return read_file(path, text, len);
+}
+
+int ep_incidents(struct ep *ep)
+{
+	char text[16];
+
+	ep_read_sysfs(ep, "quarantine/incidents", text, sizeof(text));
+	return atoi(text);
+}
+
+bool ep_bridge(struct ep *ep, char *bdf, size_t len)
+{
+	char path[96], link[256], *name;
+	ssize_t n;
+
+	snprintf(path, sizeof(path), "/sys/bus/pci/devices/%s", ep->bdf);
+	n = readlink(path, link, sizeof(link) - 1);
+	if (n < 0)
+		return false;
+	link[n] = 0;
+	*strrchr(link, '/') = 0;
+	name = strrchr(link, '/') + 1;
+	snprintf(bdf, len, "%s", name);
+	return true;
 }
 
 int ep_sysfs(struct ep *ep, const char *attribute, const char *text)

@@ -46,6 +46,8 @@ bool ep_irq(struct ep *ep);
 void ep_restore(struct ep *ep);
 /* PCI power state, 0 or 3 */
 void ep_power(struct ep *ep, uint32_t state);
+/* Start the list of calls of its error handlers anew. */
+void ep_forget_calls(struct ep *ep);
 struct atctest_cost ep_cost(struct ep *ep, uint32_t iterations, uint32_t extra);
 /* Bus Master Enable and ATS_CTRL.E as config space has them */
 bool ep_bus_master(struct ep *ep);
@@ -54,5 +56,14 @@ bool ep_ats_enabled(struct ep *ep);
 int write_file(const char *path, const char *text);
 /* The same for a sysfs attribute of the function */
 int ep_sysfs(struct ep *ep, const char *attribute, const char *text);
+/* Read the first line of a file, or of an attribute: could it be read? */
+bool read_file(const char *path, char *text, size_t len);
+bool ep_read_sysfs(struct ep *ep, const char *attribute, char *text, size_t len);
+/* Send the SMMU's error interrupt there. */
+bool gerror_to_cpu(int cpu);
+/* How often it was quarantined, says the kernel: 0 if it knows nothing of that */
+int ep_incidents(struct ep *ep);
+/* The PCI address of the port above the function */
+bool ep_bridge(struct ep *ep, char *bdf, size_t len);
 
 #endif /* ENDPOINT_H */

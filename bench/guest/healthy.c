@@ -35,7 +35,7 @@ static void add(int *counter, int n)
 	__atomic_fetch_add(counter, n, __ATOMIC_RELEASE);
 }
 
-static uint64_t ops_done(void)
+uint64_t innocent_ops(void)
 {
 	return __atomic_load_n(&innocents->ops, __ATOMIC_ACQUIRE);
 }
@@ -97,9 +97,9 @@ bool step_start_innocents(void)
 		if (!pids[nr_workers])
 			play(nr_workers);
 	}
-	for (int i = 0; i < 1000 && ops_done() < 10; i++)
+	for (int i = 0; i < 1000 && innocent_ops() < 10; i++)
 		usleep(10000);
-	return ops_done() >= 10;
+	return innocent_ops() >= 10;
 }
 
 void rest_healthy(bool rest)
@@ -122,19 +122,19 @@ void rest_siblings(bool rest)
 
 bool step_stop_innocents(void)
 {
-	uint64_t ops = ops_done();
+	uint64_t ops = innocent_ops();
 	bool moved = !nr_workers;
 
 	for (int i = 0; i < 500 && !moved; i++) {
 		usleep(10000);
-		moved = ops_done() > ops;
+		moved = innocent_ops() > ops;
 	}
 	innocents->stop = true;
 	for (int i = 0; i < 12000 && count(&innocents->at_work); i++)
 		usleep(10000);
 	for (int i = 0; i < nr_workers && !count(&innocents->at_work); i++)
 		waitpid(pids[i], NULL, 0);
-	host_value("innocent_ops", "%llu", (unsigned long long)ops_done());
+	host_value("innocent_ops", "%llu", (unsigned long long)innocent_ops());
 	host_value("innocent_errors", "%llu",
 		   (unsigned long long)innocents->errors);
 	host_value("innocent_max_us", "%llu",

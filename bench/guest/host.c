@@ -1,14 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0
+#include <errno.h>
 #include <fcntl.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "host.h"
 
 #define LINE_MAX_LEN	4096
+#define QMP_LOCK	"/tmp/qmp.lock"
 
 static int port = HOST_FD;
 static int points;
@@ -149,28 +153,86 @@ void host_value_bool(const char *name, bool value)
 	host_value(name, "%s", value ? "true" : "false");
 }
 
-/* The answer to one QMP command: what follows "return": on the host's line. */
-static const char *qmp(const char *fmt, ...)
-{
-	static char line[LINE_MAX_LEN];
-	const char *key = "\"return\":";
-	size_t len = 0;
-	char *value;
+static __thread char answer[LINE_MAX_LEN];
 
-	SEND("@qmp ", fmt);
-	while (len < sizeof(line) - 1) {
-		if (read(port, line + len, 1) != 1)
+static void read_answer(void)
+{
+	size_t len = 0;
+
+	while (len < sizeof(answer) - 1) {
+		if (read(port, answer + len, 1) != 1)
 			fatal("no answer from the host");
-		if (line[len] == '\n')
+		if (answer[len] == '\n')
 			break;
 		len++;
 	}
-	line[len] = 0;
-	value = strstr(line, key);
+	answer[len] = 0;
+}
+
+/*
+ * One answer belongs to one command: threads and processes take turns. The lock
+ * is in a file that all of them map, as this kernel has no locks of files.
+ */
+static int *qmp_lock(void)
+{
+	static int *lock;
+	int fd, *map;
+
+	if (lock)
+		return lock;
+	fd = open(QMP_LOCK, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	if (fd < 0 || ftruncate(fd, sizeof(*lock)))
+		fatal("%s cannot be written", QMP_LOCK);
+	map = mmap(NULL, sizeof(*lock), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	if (map == MAP_FAILED)
+		fatal("%s cannot be mapped", QMP_LOCK);
+	close(fd);
+	return lock = map;
+}
+
+#define ASK(prefix, fmt) do {						\
+		int *lock_ = qmp_lock();				\
+									\
+		while (__atomic_exchange_n(lock_, 1, __ATOMIC_ACQUIRE))	\
+			usleep(200);					\
+		SEND(prefix, fmt);					\
+		read_answer();						\
+		__atomic_store_n(lock_, 0, __ATOMIC_RELEASE);		\
+	} while (0)
+
+/* What follows "return": in the answer, or NULL */
+static const char *returned(void)
+{
+	const char *key = "\"return\":";
+	char *value = strstr(answer, key);
+
 	if (!value)
-		fatal("QMP: %s", line);
+		return NULL;
 	value += strlen(key);
 	return value + strspn(value, " ");
+}
+
+static const char *qmp(const char *fmt, ...)
+{
+	const char *value;
+
+	ASK("@qmp ", fmt);
+	value = returned();
+	if (!value)
+		fatal("QMP: %s", answer);
+	return value;
+}
+
+const char *host_qmp(const char *fmt, ...)
+{
+	ASK("@qmp ", fmt);
+	return returned() ? NULL : answer;
+}
+
+const char *host_monitor(const char *command)
+{
+	return qmp("{\"execute\":\"human-monitor-command\",\"arguments\":"
+		   "{\"command-line\":\"%s\"}}", command);
 }
 
 void qom_set(const char *path, const char *property, const char *json)
@@ -192,8 +254,23 @@ uint64_t qom_get(const char *path, const char *property)
 	return strtoull(value, NULL, 10);
 }
 
+int host_load_module(const char *options)
+{
+	int fd = open(HOST_MODULE, O_RDONLY | O_CLOEXEC);
+	int err = 0;
+
+	if (fd < 0)
+		return errno;
+	if (syscall(SYS_finit_module, fd, options, 0))
+		err = errno;
+	close(fd);
+	return err;
+}
+
 void qemu_log(const char *items)
 {
-	qmp("{\"execute\":\"human-monitor-command\",\"arguments\":"
-	    "{\"command-line\":\"log %s\"}}", items);
+	char command[64];
+
+	snprintf(command, sizeof(command), "log %s", items);
+	host_monitor(command);
 }

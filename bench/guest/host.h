@@ -14,6 +14,8 @@
 #define HOST_FD		3
 #define HOST_PORT	"/dev/vport0p1"
 
+#define HOST_MODULE	"/atctest.ko"
+
 #define KMSG_PREFIX	"atc-bench: "
 #define KMSG_END	"end"
 
@@ -39,6 +41,13 @@ void host_value_bool(const char *name, bool value);
 /* QMP: "@smmu" as a path means the SMMU, wherever it is in the QOM tree. */
 void qom_set(const char *path, const char *property, const char *json);
 uint64_t qom_get(const char *path, const char *property);
+/* A command for people; what the monitor says */
+const char *host_monitor(const char *command);
+/* Any command; NULL if it was carried out, else what the host says */
+const char *host_qmp(const char *fmt, ...) PRINTF(1, 2);
+
+/* Load the test driver; an errno */
+int host_load_module(const char *options);
 
 /* What QEMU logs from now on: the items of its option -d, or "none" */
 void qemu_log(const char *items);

@@ -18,6 +18,7 @@
 struct options opt = {
 	.broken = 1, .further = 5, .cpu = -1, .gerror_cpu = -1,
 	.wait_ms = 5000, .settle_ms = 300, .workers = 1, .pages = 1,
+	.cycles = 50,
 };
 struct ep eps[MAX_FUNCTIONS];
 int nr_eps;
@@ -105,7 +106,9 @@ static const struct step silent_from_boot[] = {
 static const struct step asleep[] = {
 	SETUP,
 	{ "unmaps while the device sleeps", step_sleep },
-	{ "does it work when it wakes up?", step_wake },
+	{ "does it work when it wakes up, without ATS?", step_wake },
+	{ "reset", step_reset },
+	{ "does it work again, with ATS?", step_recovered },
 	SHUTDOWN,
 	{}
 };
@@ -115,6 +118,15 @@ static const struct step gone[] = {
 	{ "unmaps of a device that is not there any more", step_dead },
 	{ "its removal", step_remove },
 	{ "the end of it", step_over },
+	SHUTDOWN,
+	{}
+};
+
+static const struct step link_down[] = {
+	SETUP,
+	{ "its link drops, and its port's driver removes it", step_link_down },
+	{ "the end of it", step_over },
+	{ "the link comes back", step_link_up },
 	SHUTDOWN,
 	{}
 };
@@ -141,11 +153,64 @@ static const struct step vfio[] = {
 	{ "ATS is on and works: config space, model, data", step_prove },
 	{ "the healthy functions are at work", step_start_innocents },
 	{ "a user takes the device, and it caches translations", step_vfio_take },
-	{ "the device falls silent", step_silence },
+	{ "the device falls silent", step_vfio_silence },
 	{ "the user unmaps, a stale write after each page", step_vfio_unmap },
-	{ "is the device blocked?", step_vfio_blocked },
+	{ "is the device blocked, and the user told?", step_vfio_blocked },
 	{ "the user resets it", step_vfio_reset },
 	{ "does it work again?", step_vfio_recovered },
+	{ "it falls silent, and the user closes and opens it", step_vfio_reopen },
+	SHUTDOWN,
+	{}
+};
+
+static const struct step faulting[] = {
+	{ "ATS is on and works: config space, model, data", step_prove },
+	{ "the healthy functions are at work", step_start_innocents },
+	{ "a user takes the device, and it caches translations", step_owned_take },
+	{ "some of its accesses are stalled", step_owned_stall },
+	{ "the device falls silent", step_silence },
+	{ "the user unmaps, a stale write after each page", step_owned_unmap },
+	{ "is the device blocked?", step_owned_blocked },
+	{ "the user answers the faults", step_owned_answer },
+	{ "the user resets it", step_owned_reset },
+	{ "does it work again, and its faults?", step_owned_recovered },
+	{ "the user goes, and leaves faults behind", step_owned_close },
+	SHUTDOWN,
+	{}
+};
+
+static const struct step nested[] = {
+	{ "ATS is on and works: config space, model, data", step_prove },
+	{ "a guest gets two devices, and both cache translations", step_nested_take },
+	{ "one of them falls silent", step_silence },
+	{ "the guest unmaps, a stale write after each page", step_nested_unmap },
+	{ "is the device blocked?", step_nested_blocked },
+	{ "its owner resets it", step_nested_reset },
+	{ "does it work again?", step_nested_recovered },
+	{}
+};
+
+static const struct step shared[] = {
+	{ "ATS is on and works: config space, model, data", step_prove },
+	{ "a user shares an address space with two devices", step_shared_take },
+	{ "one of them falls silent", step_silence },
+	{ "the user unmaps, a stale write after each page", step_shared_unmap },
+	{ "is the device blocked, and its user told?", step_shared_blocked },
+	{ "the user resets it", step_shared_reset },
+	{ "does it work again?", step_shared_recovered },
+	{}
+};
+
+static const struct step sva[] = {
+	{ "ATS is on and works: config space, model, data", step_prove },
+	{ "the healthy functions are at work", step_start_innocents },
+	{ "a process shares its memory with the device, which caches translations",
+	  step_sva_take },
+	{ "the device falls silent", step_silence },
+	{ "the process unmaps, a stale write after each page", step_sva_unmap },
+	{ "is the device blocked, with its PASID?", step_sva_blocked },
+	{ "reset", step_reset },
+	{ "does it work again, with its PASID?", step_sva_recovered },
 	SHUTDOWN,
 	{}
 };
@@ -156,6 +221,84 @@ static const struct step never[] = {
 	SHOTS,
 	{ "is the device blocked?", step_blocked },
 	{ "the end of it", step_over },
+	{}
+};
+
+/* The rounds bring their own translations. */
+#define SETUP_ROUNDS							\
+	{ "ATS is on and works: config space, model, data", step_prove },	\
+	{ "the SMMU's error interrupt goes where it shall", step_gerror },	\
+	{ "the healthy functions are at work", step_start_innocents }
+#define ROUNDS_OVER { "the end of it", step_rounds_over }
+
+static const struct step ways[] = {
+	SETUP_ROUNDS,
+	{ "falls silent, and a reset of its bus", step_bus_reset },
+	{ "falls silent, and a reset of all below its port", step_reset_subordinate },
+	{ "falls silent, unbind, reset, bind", step_reset_without_driver },
+	{ "falls silent, is unplugged, and another one plugged", step_replug },
+	SHUTDOWN,
+	{ "falls silent, rmmod, reset, insmod", step_reload },
+	ROUNDS_OVER,
+	{}
+};
+
+static const struct step group[] = {
+	SETUP_ROUNDS,
+	{ "falls silent, and its group works on", step_group_silent },
+	SHUTDOWN,
+	{ "the group changes its domain", step_group_domain },
+	{ "a user takes a healthy member", step_group_vfio },
+	{ "the broken one is reset", step_group_reset },
+	ROUNDS_OVER,
+	{}
+};
+
+static const struct step cycles[] = {
+	SETUP_ROUNDS,
+	{ "falls silent and is reset, again and again", step_cycles },
+	ROUNDS_OVER,
+	SHUTDOWN,
+	{}
+};
+
+static const struct step handlers[] = {
+	SETUP_ROUNDS,
+	{ "the first one has I/O", step_start_io },
+	{ "four fall silent", step_silence_each },
+	{ "those that can come back by themselves", step_handled },
+	{ "the others by a reset", step_reset_others },
+	ROUNDS_OVER,
+	SHUTDOWN,
+	{}
+};
+
+static const struct step recovery_fails[] = {
+	SETUP_ROUNDS,
+	{ "falls silent, and a reset does not help", step_recovery_fails },
+	{ "it answers again, and is reset", step_reset_others },
+	ROUNDS_OVER,
+	SHUTDOWN,
+	{}
+};
+
+static const struct step aer[] = {
+	SETUP_ROUNDS,
+	{ "falls silent in the middle of a recovery by AER", step_aer_first },
+	{ "falls silent while the channel is frozen", step_aer_fatal },
+	{ "is given up, and AER resets the link", step_aer_later },
+	ROUNDS_OVER,
+	SHUTDOWN,
+	{}
+};
+
+static const struct step sriov[] = {
+	SETUP_ROUNDS,
+	{ "a VF falls silent, and is reset", step_silent_vf },
+	{ "the PF falls silent, while VFs are in use", step_silent_pf },
+	{ "the PF is reset, and its VFs with it", step_reset_pf },
+	ROUNDS_OVER,
+	SHUTDOWN,
 	{}
 };
 
@@ -171,10 +314,23 @@ static const struct {
 	{ "boot", "is silent from the start", silent_from_boot },
 	{ "asleep", "is in D3hot while its driver unmaps", asleep },
 	{ "gone", "is not there any more while its driver unmaps", gone },
+	{ "link-down", "is behind a link that drops", link_down },
 	{ "rescan", "falls silent, is removed and found again", rescan },
 	{ "attach-race", "falls silent while its driver and domain change", attach_race },
 	{ "vfio", "falls silent in the hands of a user", vfio },
+	{ "faulting", "falls silent while some of its accesses are stalled", faulting },
+	{ "nested", "falls silent in the hands of a virtual machine", nested },
+	{ "shared", "falls silent, one of two in an address space of a user", shared },
+	{ "sva", "falls silent with the memory of a process in its ATC", sva },
 	{ "never", "falls silent, and the SMMU never gives up", never },
+	{ "ways", "falls silent and comes back, in many ways", ways },
+	{ "cycles", "falls silent and is reset, many times", cycles },
+	{ "group", "falls silent, and its group goes on to live", group },
+	{ "handlers", "four fall silent, some with error handlers", handlers },
+	{ "recovery-fails", "is as silent after its recovery as before",
+	  recovery_fails },
+	{ "aer", "falls silent before, while and after AER recovers it", aer },
+	{ "sriov", "a VF falls silent, then the PF", sriov },
 };
 
 #define NR_STORIES ((int)(sizeof(stories) / sizeof(stories[0])))
@@ -198,6 +354,9 @@ static _Noreturn void usage(int status)
 	       "  --settle-ms N  how much later (default 300)\n"
 	       "  --workers N    processes of the healthy functions, one per CPU\n"
 	       "  --pages N      pages that these map at once (default 1)\n"
+	       "  --cycles N     rounds of the story \"cycles\" (default 50)\n"
+	       "  --vfs N        VFs of function 0; they come after all others\n"
+	       "  --forever      silent until it is told otherwise, whatever is reset\n"
 	       "  --wait-ms N    how long to wait for the device to be blocked\n");
 	exit(status);
 }
@@ -241,6 +400,9 @@ static const struct step *parse(int argc, char **argv)
 		{ "workers", required_argument, NULL, 'n' },
 		{ "pages", required_argument, NULL, 'p' },
 		{ "wait-ms", required_argument, NULL, 'w' },
+		{ "cycles", required_argument, NULL, 'y' },
+		{ "forever", no_argument, NULL, 'F' },
+		{ "vfs", required_argument, NULL, 'v' },
 		{ "help", no_argument, NULL, 'h' },
 		{}
 	};
@@ -248,7 +410,8 @@ static const struct step *parse(int argc, char **argv)
 		{ 'f', &opt.further }, { 'c', &opt.cpu },
 		{ 'e', &opt.gerror_cpu }, { 's', &opt.settle_ms },
 		{ 'n', &opt.workers }, { 'p', &opt.pages },
-		{ 'w', &opt.wait_ms },
+		{ 'w', &opt.wait_ms }, { 'y', &opt.cycles },
+		{ 'v', &opt.vfs },
 	};
 	int c;
 
@@ -261,6 +424,7 @@ static const struct step *parse(int argc, char **argv)
 			opt.context = parse_context(optarg);
 		opt.group |= c == 'g';
 		opt.lazy |= c == 'l';
+		opt.forever |= c == 'F';
 		for (unsigned int i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++)
 			if (c == numbers[i].option)
 				*numbers[i].value = atoi(optarg);
@@ -280,6 +444,8 @@ static void setup(void)
 		perror(HOST_PORT);
 		exit(1);
 	}
+	if (opt.vfs && !enable_vfs(opt.vfs))
+		fatal("no VFs");
 	while (nr_eps < MAX_FUNCTIONS && ep_exists(nr_eps)) {
 		ep_open(&eps[nr_eps], nr_eps);
 		nr_eps++;

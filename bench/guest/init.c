@@ -1,14 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * PID 1 of the bench's guest. The kernel's command line tells what to do:
- *   atc.run=PROGRAM   run /bin/PROGRAM, say @done on the verdict channel, power off
+ *   atc.run=PROGRAM   run /bin/PROGRAM, if any, say @done on the verdict channel,
+ *                     power off
  *   atc.arg=ARG       its arguments, one each
  *   atc.module=OPT    options for atctest.ko, one each
  *   atc.scenario=NAME for people only
  *   atc.shell         a shell on the console instead
+ * With kmemleak in the kernel, what was leaked is in its log at the end; with
+ * gcov, its counters are sent to the host.
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <ftw.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,15 +21,15 @@
 #include <sys/mount.h>
 #include <sys/reboot.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "host.h"
 
 #define MAX_ARGS	32
-#define MODULE		"/atctest.ko"
 #define BUSYBOX		"/bin/busybox"
+#define GCOV		"/sys/kernel/debug/gcov"
+#define KMEMLEAK	"/sys/kernel/debug/kmemleak"
 
 static char cmdline[4096];
 static char program[64];
@@ -165,13 +169,77 @@ static pid_t forward_kmsg(void)
 	}
 }
 
+/* kmemleak says nothing about what is younger than five seconds. */
+static void find_leaks(void)
+{
+	char line[512];
+	FILE *found;
+	int fd = open(KMEMLEAK, O_WRONLY);
+
+	if (fd < 0)
+		return;
+	for (int i = 0; i < 2; i++) {
+		sleep(6);
+		if (write(fd, "scan\n", 5) != 5)
+			fatal("%s: %s", KMEMLEAK, strerror(errno));
+	}
+	close(fd);
+	found = fopen(KMEMLEAK, "r");
+	while (found && fgets(line, sizeof(line), found)) {
+		line[strcspn(line, "\n")] = 0;
+		kmsg("%s", line);
+	}
+	if (found)
+		fclose(found);
+}
+
+static void send_file(const char *path)
+{
+	static const char digits[] =
+		"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+	unsigned char in[2400];
+	char out[sizeof(in) / 3 * 4 + 1];
+	FILE *file = fopen(path, "r");
+	size_t n;
+
+	while (file && (n = fread(in, 1, sizeof(in), file))) {
+		size_t o = 0;
+
+		memset(in + n, 0, n < sizeof(in) ? sizeof(in) - n : 0);
+		for (size_t i = 0; i < n; i += 3) {
+			unsigned int v = in[i] << 16 | in[i + 1] << 8 | in[i + 2];
+
+			for (int shift = 18; shift >= 0; shift -= 6)
+				out[o++] = digits[v >> shift & 63];
+		}
+		for (size_t pad = (3 - n % 3) % 3; pad; pad--)
+			out[o - pad] = '=';
+		out[o] = 0;
+		host_line("@file {\"name\":\"%s\",\"data\":\"%s\"}",
+			  path + strlen(GCOV), out);
+	}
+	if (file)
+		fclose(file);
+}
+
+static int send_counters(const char *path, const struct stat *st, int type)
+{
+	size_t len = strlen(path);
+
+	(void)st;
+	if (type == FTW_F && len > 5 && !strcmp(path + len - 5, ".gcda"))
+		send_file(path);
+	return 0;
+}
+
 static void load_module(void)
 {
-	int fd = open(MODULE, O_RDONLY | O_CLOEXEC);
+	int err = host_load_module(module_options);
 
-	if (fd < 0 || syscall(SYS_finit_module, fd, module_options, 0))
-		fatal("%s: %s", MODULE, strerror(errno));
-	close(fd);
+	if (err)
+		fatal("%s: %s", HOST_MODULE, strerror(err));
+	/* For programs that unload it */
+	setenv("ATC_MODULE_OPTIONS", module_options, 1);
 }
 
 static int run(char *const argv[])
@@ -245,8 +313,10 @@ int main(int argc, char **argv)
 
 	if (shell)
 		run_shell();
-	else
+	else if (program[0])
 		status = run(args);
+	find_leaks();
+	ftw(GCOV, send_counters, 16);
 
 	kmsg(KMSG_END);
 	waitpid(forwarder, NULL, 0);

@@ -71,16 +71,21 @@ bool step_sleep(void)
 	return true;
 }
 
+/* Is it back in service, if without ATS? */
 bool step_wake(void)
 {
-	uint64_t iova = ep_query(broken, SLOT_CANARY).iova;
+	struct atctest_slot s = ep_query(broken, SLOT_CANARY);
+	struct atctest_cmd c;
 
 	ep_power(broken, 0);
 	host_value_bool("blocked", wait_blocked(broken));
-	host_value_bool("in_service",
-			ep_cmd(broken, READ_PLAIN, iova, LEN).result == ATC_OK);
-	host_value_bool("ats_after", ep_ats_enabled(broken));
-	incident_over();
+	host_value("incidents", "%d", ep_incidents(broken));
+	ep_fill(broken, ATCTEST_SLOT_BUF, DEVICE, LEN);
+	c = ep_cmd(broken, ATC_CMD_WRITE | ATC_CMD_UNTRANSLATED, s.iova, LEN);
+	host_value_bool("in_service", c.result == ATC_OK &&
+			!ep_check(broken, SLOT_CANARY, DEVICE, LEN));
+	c = ep_cmd(broken, ATC_CMD_PREFETCH, s.iova, LEN);
+	host_value_bool("ats_refused", c.result == ATC_NO_TRANSLATION);
 	return true;
 }
 
@@ -91,6 +96,37 @@ bool step_dead(void)
 	qom_set(broken->qom, "dead", "true");
 	unmap_all();
 	return true;
+}
+
+/* The link drops; the port's driver removes what was behind it. */
+bool step_link_down(void)
+{
+	char path[96], port[40];
+
+	snprintf(path, sizeof(path), "/sys/bus/pci/devices/%s/config", broken->bdf);
+	snprintf(port, sizeof(port), "/machine/peripheral/rp%d", broken->index);
+	incident_begins(false);
+	qom_set(port, "link-down", "true");
+	for (int i = 0; i < 3000 && !access(path, F_OK); i++)
+		usleep(10000);
+	host_value("siblings_stale", "0");
+	return !!access(path, F_OK);
+}
+
+/* It comes back, and so does the function. */
+bool step_link_up(void)
+{
+	char port[40];
+	bool found;
+
+	snprintf(port, sizeof(port), "/machine/peripheral/rp%d", broken->index);
+	/* pciehp takes a second to switch the slot off, and is deaf meanwhile */
+	usleep(1500000);
+	qom_set(port, "link-down", "false");
+	found = reopen(broken);
+	host_value_bool("back_with_ats", found && ep_ats_enabled(broken) &&
+			!translated_dma(broken, SLOT_PROBE));
+	return found;
 }
 
 static bool sysfs_remove(void)
@@ -112,7 +148,7 @@ bool step_remove(void)
 }
 
 /* The driver's new file; it may have another number. */
-static bool find_again(void)
+static bool find_again(struct ep *ep)
 {
 	for (int index = 0; index < 2 * MAX_FUNCTIONS; index++) {
 		struct ep found;
@@ -120,9 +156,9 @@ static bool find_again(void)
 		if (!ep_exists(index))
 			continue;
 		ep_open(&found, index);
-		if (!strcmp(found.bdf, broken->bdf)) {
-			ep_close(broken);
-			broken->fd = found.fd;
+		if (!strcmp(found.bdf, ep->bdf)) {
+			ep_close(ep);
+			ep->fd = found.fd;
 			return true;
 		}
 		ep_close(&found);
@@ -130,19 +166,19 @@ static bool find_again(void)
 	return false;
 }
 
-static bool reopen(void)
+bool reopen(struct ep *ep)
 {
 	bool found = false;
 
-	for (int i = 0; i < 500 && !found; i++) {
-		found = find_again();
+	for (int i = 0; i < 3000 && !found; i++) {
+		found = find_again(ep);
 		if (!found)
 			usleep(10000);
 	}
 	if (!found)
 		return false;
-	ep_fill(broken, ATCTEST_SLOT_BUF, ATTACK, LEN);
-	ep_map(broken, SLOT_CANARY);
+	ep_fill(ep, ATCTEST_SLOT_BUF, ATTACK, LEN);
+	ep_map(ep, SLOT_CANARY);
 	return true;
 }
 
@@ -154,7 +190,7 @@ bool step_rescan(void)
 	host_mark("rescan");
 	/* The PCI core sets up all bridges anew, for a moment without windows. */
 	rest_healthy(true);
-	if (write_file("/sys/bus/pci/rescan", "1") || !reopen())
+	if (write_file("/sys/bus/pci/rescan", "1") || !reopen(broken))
 		return false;
 	rest_healthy(false);
 	host_value_bool("ats_while_silent", ep_ats_enabled(broken));
@@ -189,20 +225,19 @@ static void round_fails(const char *what, int err)
 		 strerror(err));
 }
 
-static volatile uint32_t *map_bar(void)
+volatile uint32_t *map_bar(const struct ep *ep)
 {
 	uint16_t command = COMMAND_MEM_MASTER;
 	char path[96];
 	void *bar;
 	int fd;
 
-	snprintf(path, sizeof(path), "/sys/bus/pci/devices/%s/config", broken->bdf);
+	snprintf(path, sizeof(path), "/sys/bus/pci/devices/%s/config", ep->bdf);
 	fd = open(path, O_RDWR);
 	if (fd < 0 || pwrite(fd, &command, 2, COMMAND) != 2)
 		return NULL;
 	close(fd);
-	snprintf(path, sizeof(path), "/sys/bus/pci/devices/%s/resource0",
-		 broken->bdf);
+	snprintf(path, sizeof(path), "/sys/bus/pci/devices/%s/resource0", ep->bdf);
 	fd = open(path, O_RDWR);
 	if (fd < 0)
 		return NULL;
@@ -234,7 +269,7 @@ static void play_administrator(void)
 
 	if (err)
 		return round_fails("unbind", err);
-	bar = map_bar();
+	bar = map_bar(broken);
 	if (!bar)
 		return round_fails("resource0", errno);
 	shoot(bar);
@@ -285,7 +320,7 @@ static bool back_to_work(void)
 	if (ep_sysfs(broken, "iommu_group/type", "DMA"))
 		ktap_diag("the group does not get its type back");
 	err = err ?: driver("bind");
-	return !err && reopen();
+	return !err && reopen(broken);
 }
 
 static bool cache_all(void)

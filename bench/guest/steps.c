@@ -11,7 +11,6 @@
 #include "incident.h"
 
 #define TIMELINE	"/objects/tl0"
-#define GERROR_NAME	"arm-smmu-v3-gerror"
 
 static const struct atctest_cmd stale_write = { .cmd = WRITE_HIT, .len = LEN };
 
@@ -79,7 +78,10 @@ const char *translated_dma(struct ep *ep, int slot)
 		       (how && !(c.flags & ATC_WAS_HIT))))
 		wrong = "translated write failed";
 	if (!wrong && ep_check(ep, slot, DEVICE, LEN))
-		wrong = "wrong data written";
+		wrong = ep_check(ep, ATCTEST_SLOT_BUF, DEVICE, LEN) ?
+			"the endpoint's buffer was not filled" :
+			ep_check(ep, slot, OWNER, LEN) ?
+			"wrong data written" : "nothing written";
 
 	u = ep_unmap(ep, slot, 0, NULL, &stale_write);
 	/* In lazy mode the invalidation is still to come. */
@@ -144,36 +146,10 @@ bool step_prove_healthy(void)
 	return prove_all(false);
 }
 
-/* The number of the interrupt @name, or -1 */
-static int find_irq(const char *name)
-{
-	FILE *f = fopen("/proc/interrupts", "r");
-	char line[512];
-	int irq = -1;
-
-	while (f && irq < 0 && fgets(line, sizeof(line), f))
-		if (strstr(line, name))
-			irq = atoi(line);
-	if (f)
-		fclose(f);
-	return irq;
-}
-
 /* Send the SMMU's error interrupt to the CPU that was asked for. */
 bool step_gerror(void)
 {
-	char path[64], mask[16];
-	int err;
-
-	if (opt.gerror_cpu < 0)
-		return true;
-	snprintf(path, sizeof(path), "/proc/irq/%d/smp_affinity",
-		 find_irq(GERROR_NAME));
-	snprintf(mask, sizeof(mask), "%x", 1U << opt.gerror_cpu);
-	err = write_file(path, mask);
-	if (err)
-		ktap_diag("%s: %s", path, strerror(err));
-	return !err;
+	return opt.gerror_cpu < 0 || gerror_to_cpu(opt.gerror_cpu);
 }
 
 void pin(int cpu)
@@ -361,16 +337,23 @@ bool step_further(void)
 	return ok;
 }
 
+uint64_t wait_end(void)
+{
+	return now_ns() + opt.wait_ms * 1000000ULL;
+}
+
 bool canary_refused(struct ep *ep)
 {
-	uint64_t iova = ep_query(broken, SLOT_CANARY).iova;
+	struct atctest_slot s = ep_query(opt.group ? broken : ep, SLOT_CANARY);
 
-	return ep_cmd(ep, READ_PLAIN, iova, LEN).result == ATC_REFUSED;
+	if (s.state != ATCTEST_MAPPED)
+		fatal("function %d has no canary", ep->index);
+	return ep_cmd(ep, READ_PLAIN, s.iova, LEN).result == ATC_REFUSED;
 }
 
 bool wait_blocked(struct ep *ep)
 {
-	for (int ms = 0; ms < opt.wait_ms; ms += 20) {
+	for (uint64_t end = wait_end(); now_ns() < end;) {
 		if (canary_refused(ep))
 			return true;
 		usleep(20000);

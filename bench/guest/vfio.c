@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * The broken function belongs to a user: vfio-pci, and a page of the process
- * that is mapped for DMA, unmapped, and no longer the device's to write to.
+ * that is mapped for DMA, unmapped, and no longer the device's to write to. Or a
+ * healthy member of its group does.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -9,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -23,10 +25,12 @@
 #define MASTER		0x0006
 
 static struct {
-	int container, device;
+	struct ep *ep;			/* what the user has */
+	int container, group, device;
+	int told;			/* the eventfd of its errors */
 	volatile uint32_t *bar;
 	uint8_t *pages;			/* the last one stays mapped */
-} user = { .device = -1 };
+} user;
 
 static bool fails(const char *what)
 {
@@ -44,16 +48,11 @@ static int last_page(void)
 	return opt.further + 1;
 }
 
-static bool give_to_vfio(void)
+static bool give_to_vfio(struct ep *ep)
 {
-	char path[96];
-	int err;
+	int err = ep_sysfs(ep, "driver_override", "vfio-pci");
 
-	snprintf(path, sizeof(path), "/sys/bus/pci/drivers/atctest/unbind");
-	ep_close(broken);
-	err = write_file(path, broken->bdf);
-	err = err ?: ep_sysfs(broken, "driver_override", "vfio-pci");
-	err = err ?: write_file("/sys/bus/pci/drivers/vfio-pci/bind", broken->bdf);
+	err = err ?: write_file("/sys/bus/pci/drivers/vfio-pci/bind", ep->bdf);
 	errno = err;
 	return !err || fails("vfio-pci");
 }
@@ -62,24 +61,61 @@ static bool open_group(void)
 {
 	char path[128], link[128];
 	ssize_t len;
-	int group;
 
 	snprintf(path, sizeof(path), "/sys/bus/pci/devices/%s/iommu_group",
-		 broken->bdf);
+		 user.ep->bdf);
 	len = readlink(path, link, sizeof(link) - 1);
 	if (len < 0)
 		return fails(path);
 	link[len] = 0;
 	snprintf(path, sizeof(path), "/dev/vfio/%s", strrchr(link, '/') + 1);
-	group = open(path, O_RDWR);
+	user.group = open(path, O_RDWR);
 	user.container = open("/dev/vfio/vfio", O_RDWR);
-	if (group < 0 || user.container < 0)
+	if (user.group < 0 || user.container < 0)
 		return fails(path);
-	if (ioctl(group, VFIO_GROUP_SET_CONTAINER, &user.container) ||
+	if (ioctl(user.group, VFIO_GROUP_SET_CONTAINER, &user.container) ||
 	    ioctl(user.container, VFIO_SET_IOMMU, VFIO_TYPE1v2_IOMMU))
 		return fails("container");
-	user.device = ioctl(group, VFIO_GROUP_GET_DEVICE_FD, broken->bdf);
+	user.device = ioctl(user.group, VFIO_GROUP_GET_DEVICE_FD, user.ep->bdf);
 	return user.device >= 0 || fails("device");
+}
+
+/* Have the user told of errors. */
+static bool open_eventfd(void)
+{
+	struct {
+		struct vfio_irq_set set;
+		int32_t fd;
+	} irqs = {
+		.set = {
+			.argsz = sizeof(irqs), .count = 1,
+			.flags = VFIO_IRQ_SET_DATA_EVENTFD |
+				 VFIO_IRQ_SET_ACTION_TRIGGER,
+			.index = VFIO_PCI_ERR_IRQ_INDEX,
+		},
+	};
+
+	user.told = irqs.fd = eventfd(0, EFD_NONBLOCK);
+	return !ioctl(user.device, VFIO_DEVICE_SET_IRQS, &irqs) ||
+	       fails("eventfd");
+}
+
+static bool was_told(void)
+{
+	uint64_t times;
+
+	return read(user.told, &times, sizeof(times)) == sizeof(times);
+}
+
+/* Whoever closes the last file of a device has it reset. */
+static void close_device(void)
+{
+	munmap((void *)user.bar, BAR_SIZE);
+	user.bar = NULL;
+	close(user.device);
+	close(user.group);
+	close(user.container);
+	close(user.told);
 }
 
 static bool open_bar(void)
@@ -141,26 +177,47 @@ static bool writes(int page)
 	return c.result == ATC_OK && (c.flags & ATC_WAS_TRANSLATED);
 }
 
-bool step_vfio_take(void)
+/* Open @ep, and use all pages. */
+static bool take(struct ep *ep)
 {
-	user.pages = mmap(NULL, (size_t)PAGES * PAGE, PROT_READ | PROT_WRITE,
-			  MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
-	if (user.pages == MAP_FAILED || !give_to_vfio() || !open_group() ||
-	    !open_bar())
+	user.ep = ep;
+	if (!open_group() || !open_bar() || !open_eventfd())
 		return false;
 	for (int page = 0; page <= last_page(); page++)
 		if (!dma_map(page) || !writes(page))
 			return false;
 	bar_fill(user.bar, ATTACK, LEN);
-	pin(opt.cpu);
 	return true;
 }
 
-/* Unmap page by page, a stale write after each; the pages are the user's. */
-bool step_vfio_unmap(void)
+static bool pages(void)
 {
-	int bad = 0;
+	user.pages = mmap(NULL, (size_t)PAGES * PAGE, PROT_READ | PROT_WRITE,
+			  MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+	return user.pages != MAP_FAILED;
+}
 
+bool step_vfio_take(void)
+{
+	pin(opt.cpu);
+	if (!pages() || !unbind(broken))
+		return false;
+	ep_close(broken);
+	return give_to_vfio(broken) && take(broken);
+}
+
+static int victim_bad;
+static uint64_t flrs_at_silence;
+
+bool step_vfio_silence(void)
+{
+	flrs_at_silence = qom_get(broken->qom, "stat-flr");
+	return step_silence();
+}
+
+/* Unmap page by page, a stale write after each; the pages are the user's. */
+static bool unmap_all(void)
+{
 	for (int page = 0; page <= opt.further; page++) {
 		uint8_t *bytes = user.pages + (size_t)page * PAGE;
 		struct atctest_cmd c;
@@ -173,11 +230,14 @@ bool step_vfio_unmap(void)
 		if (!count_stale(&c))
 			return false;
 		for (int i = 0; i < PAGE; i++)
-			bad += bytes[i] != atctest_pattern(VICTIM, i);
+			victim_bad += bytes[i] != atctest_pattern(VICTIM, i);
 	}
-	host_value("victim_bytes_changed", "%d", bad);
-	host_value("siblings_stale", "0");
 	return true;
+}
+
+bool step_vfio_unmap(void)
+{
+	return unmap_all();
 }
 
 static bool user_refused(void)
@@ -186,16 +246,30 @@ static bool user_refused(void)
 	       ATC_REFUSED;
 }
 
+static bool wait_refused(void)
+{
+	for (uint64_t end = wait_end(); now_ns() < end;) {
+		if (user_refused())
+			return true;
+		usleep(20000);
+	}
+	return false;
+}
+
+/* Blocked, its user told, and not reset by anybody else. */
 bool step_vfio_blocked(void)
 {
-	bool blocked = false;
+	bool told = false;
 
-	for (int ms = 0; ms < opt.wait_ms && !blocked; ms += 20) {
-		blocked = user_refused();
-		if (!blocked)
+	host_value_bool("blocked", wait_refused());
+	for (uint64_t end = wait_end(); now_ns() < end && !told;) {
+		told = was_told();
+		if (!told)
 			usleep(20000);
 	}
-	host_value_bool("blocked", blocked);
+	host_value_bool("user_told", told);
+	host_value("resets_by_core", "%llu", (unsigned long long)
+		   qom_get(broken->qom, "stat-flr") - flrs_at_silence);
 	return ep_bus_master(broken);
 }
 
@@ -213,6 +287,126 @@ bool step_vfio_recovered(void)
 
 	host_value_bool("recovered", ats && dma);
 	host_value_bool("dma_ok_after_recovery", dma);
+	return true;
+}
+
+/* Once more, and this time its user gives it up, and comes back. */
+bool step_vfio_reopen(void)
+{
+	bool blocked;
+
+	for (int page = 0; page <= opt.further; page++)
+		if (!dma_map(page) || !writes(page))
+			return false;
+	bar_fill(user.bar, ATTACK, LEN);
+	qom_set(broken->qom, "atc-fault", "\"silent\"");
+	if (!unmap_all())
+		return false;
+	blocked = wait_refused();
+	close_device();
+	host_value_bool("reopened", take(broken) && ep_ats_enabled(broken));
+	host_value_bool("blocked_again", blocked);
+	host_value("victim_bytes_changed", "%d", victim_bad);
+	host_value("siblings_stale", "0");
 	incident_over();
+	return true;
+}
+
+/*
+ * The broken function's group has other members: without ACS all functions of
+ * a device share one. They are all of the same slot.
+ */
+static bool is_member(const struct ep *ep)
+{
+	return !strncmp(ep->bdf, broken->bdf, strlen("0000:00:00"));
+}
+
+bool step_group_silent(void)
+{
+	uint64_t ops;
+
+	if (!fall_silent(broken))
+		return false;
+	count_blocked(wait_blocked(broken));
+	ops = innocent_ops();
+	sleep(1);
+	host_value("ops_in_quarantine", "%llu",
+		   (unsigned long long)innocent_ops() - ops);
+	return true;
+}
+
+/* One that is healthy: can the others of its group still use memory at @addr? */
+static bool only_broken_refused(uint64_t addr)
+{
+	bool ok = true;
+
+	for_each_ep(ep) {
+		volatile uint32_t *bar = is_member(ep) ? map_bar(ep) : NULL;
+		uint32_t result;
+
+		if (!bar)
+			continue;
+		result = bar_cmd(bar, READ_PLAIN, addr, LEN).result;
+		munmap((void *)bar, BAR_SIZE);
+		if (result != (is_broken(ep) ? ATC_REFUSED : ATC_OK))
+			ktap_diag("%s: result %u", ep->bdf, result);
+		ok = ok && result == (is_broken(ep) ? ATC_REFUSED : ATC_OK);
+	}
+	return ok;
+}
+
+/* The group's drivers go, and it changes its domain: to an identity map and back. */
+bool step_group_domain(void)
+{
+	uint64_t phys = ep_query(broken, SLOT_CANARY).phys;
+	int err;
+
+	host_mark("neighbours");
+	for_each_ep(ep)
+		if (is_member(ep) && !unbind(ep))
+			return false;
+	err = ep_sysfs(broken, "iommu_group/type", "identity");
+	host_value_bool("identity", !err && only_broken_refused(phys));
+	errno = err;
+	if (err)
+		fails("identity");
+	err = ep_sysfs(broken, "iommu_group/type", "DMA");
+	errno = err;
+	host_value_bool("translated", !err || fails("DMA"));
+	return true;
+}
+
+/* A user takes the first member. */
+bool step_group_vfio(void)
+{
+	volatile uint32_t *bar;
+	bool works, refused;
+
+	if (!pages() || !give_to_vfio(&eps[0]))
+		return false;
+	works = take(&eps[0]);
+	host_value_bool("healthy_claimed", works);
+	bar = map_bar(broken);
+	refused = bar_cmd(bar, READ_PLAIN, iova_of(last_page()), LEN).result ==
+		  ATC_REFUSED;
+	host_value_bool("broken_refused", refused);
+	munmap((void *)bar, BAR_SIZE);
+	close_device();
+	if (ep_sysfs(&eps[0], "driver/unbind", eps[0].bdf) ||
+	    ep_sysfs(&eps[0], "driver_override", "\n"))
+		return false;
+	for_each_ep(ep)
+		if (is_member(ep) && !bind(ep))
+			return false;
+	host_mark("neighbours end");
+	return true;
+}
+
+bool step_group_reset(void)
+{
+	host_mark("reset");
+	if (!reset_by_hand(broken))
+		return false;
+	came_back(broken);
 	return true;
 }

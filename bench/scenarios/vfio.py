@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0
 """
 The function belongs to a user (vfio-pci): a page that he has unmapped is his
-again, and nobody else's to write to. The core never resets such a function; its
-user does.
+again, and nobody else's to write to. The core tells him by his eventfd, and never
+resets such a function; its user does. The second time he closes it and opens it
+again, which resets it as well.
 """
 
 from lib import expect
@@ -12,10 +13,15 @@ from lib.vm import Machine
 SCENARIO = Scenario(
     title="a VFIO user's device falls silent",
     machine=Machine(ports=[[{}], [{}]]),
-    program=["incident", "vfio", "--further", "3", "--cpu", "1"],
-    patched=expect.NO_STALE_WRITE + expect.NO_INNOCENT + expect.fenced(1)
-    + expect.RECOVERED + expect.cmdq_errors(2),
+    program=["incident", "vfio", "--further", "3", "--wait-ms", "2000", "--cpu", "1"],
+    patched=expect.NO_STALE_WRITE + expect.NO_INNOCENT + expect.fenced(2)
+    + expect.recovered(2) + expect.cmdq_errors(4)
+    + [Check("user_told", "==", True, "the user's eventfd was not signalled"),
+       Check("resets_by_core", "==", 0, "somebody else has reset the user's function"),
+       Check("blocked_again", "==", True, "it was not blocked the second time"),
+       Check("reopened", "==", True, "closed and opened again it does not work")],
     base=expect.BASE_CORRUPTS
-    + [Check("cmdq_errors", ">=", 4, "each unmap raises an error of its own on the base")],
+    + [Check("user_told", "==", False, "on the base nobody tells the user"),
+       Check("cmdq_errors", ">=", 8, "each unmap raises an error of its own on the base")],
     allow={"base": expect.BASE_ALLOWS, "patched": expect.PATCHED_ALLOWS},
 )
