@@ -4,6 +4,7 @@
 
 import argparse
 import os
+import random
 import re
 import sys
 import textwrap
@@ -12,7 +13,11 @@ from lib import paths, ui
 
 VARIABLES = """
 variables:
-  ONLY=name            one scenario (or several: a,b), KUnit suite or topic (check)
+  ONLY=name            one scenario (or several: a,b), KUnit suite, topic (check)
+                       or part of a file's name (mutants)
+  CONFIG=small|debian  the configuration of `make deb` (default small)
+  SAN=asan|kcsan       the kernel of `make sanitize` (default both) or `make stress`
+  MINUTES=n SEED=n     how long `make stress` runs (default 5), and its decisions
   SCENARIO=name        the machine of `make shell`
   TOPIC=name           the topic of `make mbox`
   SIGNOFF="Name <m@d>" who sends and certifies it (make mbox)
@@ -39,7 +44,9 @@ def show_help():
 
 # The variables that only some commands take
 TAKES = {
-    "ONLY": ["kunit", "scenarios", "check"],
+    "ONLY": ["kunit", "scenarios", "check", "sanitize", "mutants"],
+    "CONFIG": ["deb"],
+    "SAN": ["sanitize", "stress"], "MINUTES": ["stress"], "SEED": ["stress"],
     "SCENARIO": ["shell"], "KERNEL": ["shell"],
     "TOPIC": ["mbox"], "SIGNOFF": ["mbox"],
     "PLAN": ["test"],
@@ -64,13 +71,22 @@ def need(variable, choices=None):
     return value
 
 
+def number(variable, default):
+    """The value of a variable that is a number."""
+    text = os.environ.get(variable) or str(default)
+    if not re.fullmatch(r"\d+(\.\d+)?" if variable == "MINUTES" else r"\d+", text):
+        raise ui.Stop(f"{variable}={text}: not a number")
+    return text
+
+
 def main():
     """Dispatch. Modules are loaded late: `help` needs nothing installed."""
     parser = argparse.ArgumentParser(description=__doc__, epilog=VARIABLES,
                                      formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("command", choices=["help", "run", "test", "kunit", "scenarios", "bench",
-                                            "check", "shell", "tree", "export", "apply",
-                                            "mbox"])
+                                            "check", "cover", "deb", "litmus", "mutants",
+                                            "sanitize", "stress", "shell", "tree", "export",
+                                            "apply", "mbox"])
     command = parser.parse_args().command
     refuse(command)
     if command == "help":
@@ -99,6 +115,19 @@ def main():
         return jobs.bench()
     if command == "check":
         return jobs.robots(only)
+    if command == "cover":
+        return jobs.covered()
+    if command == "deb":
+        return jobs.packages(os.environ.get("CONFIG") or "small")
+    if command == "mutants":
+        return jobs.mutations(only)
+    if command == "litmus":
+        return jobs.litmus_tests()
+    if command == "sanitize":
+        return jobs.sanitized(only, os.environ.get("SAN"))
+    if command == "stress":
+        return jobs.stressed(number("MINUTES", 5), number("SEED", random.randrange(1, 1000000)),
+                             os.environ.get("SAN"))
     return jobs.shell(need("SCENARIO", scenario.names), os.environ.get("KERNEL", "patched"))
 
 

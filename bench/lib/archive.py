@@ -291,10 +291,10 @@ def qemu_tarballs():
     return [where / name for name, _ in names]
 
 
-def _from_package(package, pattern, name, arch=None):
+def from_package(package, pattern, name, arch=None, suites=None):
     """
     The file whose path matches @pattern in Debian's @package, as @name in the
-    cache.
+    cache; of the machine's own suite, or of the first of @suites that has it.
     """
     where = paths.CACHE / "download"
     final = where / name
@@ -303,9 +303,10 @@ def _from_package(package, pattern, name, arch=None):
             return final
         where.mkdir(parents=True, exist_ok=True)
         ui.note(f"fetching {package} from Debian's archive")
-        apt = Apt([_codename()], arch=arch)
-        if not apt.get(["download", f"{package}:{arch}" if arch else package], where):
-            raise ui.Stop(f"{package} could not be downloaded (log: {ui.shown(apt.log)})")
+        wanted = f"{package}:{arch}" if arch else package
+        if not any(Apt([suite], arch=arch, pinned=bool(suites)).get(["download", wanted], where)
+                   for suite in suites or [_codename()]):
+            raise ui.Stop(f"{package} could not be downloaded (log: {ui.shown(paths.LOGS / 'archive.log')})")
         deb = next(where.glob(f"{package}_*.deb"))
         unpacked = where / f"unpacked-{package}"
         subprocess.run(["dpkg-deb", "-x", deb, unpacked], check=True)
@@ -319,10 +320,41 @@ def _from_package(package, pattern, name, arch=None):
 
 def busybox():
     """A static arm64 busybox, for a shell in the guest."""
-    return _from_package("busybox-static", r"/bin/busybox$", "busybox-arm64", "arm64")
+    return from_package("busybox-static", r"/bin/busybox$", "busybox-arm64", "arm64")
 
 
 def firmware():
     """UEFI firmware, for machines that boot with ACPI."""
-    return _from_package("qemu-efi-aarch64", r"/qemu-efi-aarch64/QEMU_EFI\.fd$",
+    return from_package("qemu-efi-aarch64", r"/qemu-efi-aarch64/QEMU_EFI\.fd$",
                          "QEMU_EFI.fd")
+
+
+def herd7():
+    """
+    herd7 as the start of a command: the machine's own, or sid's, which runs in
+    the cache with the C library that it was built for.
+    """
+    if found := shutil.which("herd7"):
+        return [found]
+    machine = os.uname().machine
+    triplet = f"{machine}-linux-gnu"
+    loader = {"x86_64": "ld-linux-x86-64.so.2", "aarch64": "ld-linux-aarch64.so.1"}.get(machine)
+    where = paths.CACHE / "herd7"
+    with paths.locked("download"):
+        if not (where / "usr/bin/herd7").exists():
+            ui.note("fetching herdtools7 from Debian's archive")
+            part = where.with_suffix(".part")
+            shutil.rmtree(part, ignore_errors=True)
+            part.mkdir(parents=True)
+            apt = Apt(["sid"], pinned=True)
+            for name in ("herdtools7", "libc6", "libgmp10"):
+                if not apt.get(["download", name], part):
+                    raise ui.Stop(f"{name} could not be downloaded (log: "
+                                  f"{ui.shown(apt.log)}): put a herd7 into the PATH")
+            for deb in sorted(part.glob("*.deb")):
+                subprocess.run(["dpkg-deb", "-x", deb, part], check=True)
+                deb.unlink()
+            part.rename(where)
+    libraries = where / "usr/lib" / triplet
+    return [libraries / loader, "--library-path", libraries, where / "usr/bin/herd7",
+            "-set-libdir", where / "usr/share/herdtools7/herd"]

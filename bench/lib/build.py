@@ -172,25 +172,37 @@ def _wanted(config):
     return list(lines.values())
 
 
-def _make(build, *targets):
+def make(build, *targets):
+    """The command that builds @targets of the kernel of the cache in @build."""
     return ["make", "-C", str(series.REPO), f"O={build}", "ARCH=arm64",
             f"CROSS_COMPILE={CROSS}", f"CC=ccache {CROSS}gcc", "LOCALVERSION=",
             "KBUILD_BUILD_USER=bench", "KBUILD_BUILD_HOST=bench",
             "KBUILD_BUILD_TIMESTAMP=2026-01-01", "-j", paths.jobs(), *targets]
 
 
-def _configure(build, config, env, log):
+def _has_symbol(commit, line):
+    """Does the kernel @commit know the symbol of @line, a line of a .config?"""
+    name = re.match(r"(?:# )?CONFIG_(\w+)", line)[1]
+    return bool(series.git("grep", "-l", "-E", f"^(menu)?config {name}$", commit, "--",
+                           "*Kconfig*", check=False))
+
+
+def configure(build, config, commit, which, env, log):
+    """Bring @build's .config to what the fragments of @config ask for."""
     wanted = _wanted(config)
+    if which == "base":
+        # The series brings symbols of its own; the patched kernel has to have them.
+        wanted = [line for line in wanted if _has_symbol(commit, line)]
     stamp = build / ".bench-config"
     text = "".join(f"{line}\n" for line in wanted)
     build.mkdir(parents=True, exist_ok=True)
     if stamp.exists() and stamp.read_text(encoding="utf-8") == text:
-        cmd = _make(build, "-s", "olddefconfig")
+        cmd = make(build, "-s", "olddefconfig")
     else:
         stamp.unlink(missing_ok=True)
         fragment = build / ".bench-fragment"
         fragment.write_text(text, encoding="utf-8")
-        cmd = _make(build, "-s", "allnoconfig")
+        cmd = make(build, "-s", "allnoconfig")
         env = dict(env, KCONFIG_ALLCONFIG=str(fragment))
     ui.run(f"configure kernel {config}", cmd, log, env=env)
     have = (build / ".config").read_text(encoding="utf-8").splitlines()
@@ -203,7 +215,7 @@ def _configure(build, config, env, log):
     stamp.write_text(text, encoding="utf-8")
 
 
-def _checkout(commit):
+def checkout(commit):
     """Bring the kernel work tree of the cache to @commit, touching little."""
     if series.git("rev-parse", "HEAD") != commit:
         series.git("checkout", "-q", "-f", "--detach", commit)
@@ -220,10 +232,25 @@ def _module_digest():
     return _digest(*[p.name for p in files], *[p.read_bytes() for p in files])
 
 
-def kernel(which, commit, config="bench"):
+def module_of(build, module, env, log):
+    """Build atctest.ko as the file @module for the kernel in @build."""
+    module.parent.mkdir(parents=True, exist_ok=True)
+    work = paths.CACHE / "linux/build/guest"
+    shutil.rmtree(work, ignore_errors=True)
+    work.mkdir(parents=True)
+    for file in _module_files():
+        shutil.copy2(file, work)
+    ui.run("build atctest.ko", make(build, "-s", f"M={work}", "modules"), log, env=env)
+    part = module.with_suffix(".part")
+    shutil.copy2(work / "atctest.ko", part)
+    part.rename(module)
+
+
+def kernel(which, commit, config="bench", variables=()):
     """
     (Image, atctest.ko) of the kernel @commit in configuration @config; @which
-    is what a person calls it. Built unless the cache has them.
+    is what a person calls it, @variables are more of make's, always the same
+    for a configuration and a commit. Built unless the cache has them.
     """
     tree = series.git("rev-parse", f"{commit}^{{tree}}")
     out = paths.CACHE / "linux/out" / \
@@ -232,29 +259,26 @@ def kernel(which, commit, config="bench"):
     if (out / "Image").exists() and module.exists():
         return out / "Image", module
     with paths.locked("linux"):
-        _checkout(commit)
+        checkout(commit)
         build = paths.CACHE / "linux/build" / config
         env, log = ccache_env(), paths.LOGS / f"kernel-{config}-{which}.log"
         log.unlink(missing_ok=True)
         paths.check_space(2)
-        _configure(build, config, env, log)
+        configure(build, config, commit, which, env, log)
         ui.run(f"build the {which} kernel ({config})",
-               _make(build, "-s", "Image", "modules"), log, env=env)
-        module.parent.mkdir(parents=True, exist_ok=True)
-        work = paths.CACHE / "linux/build/guest"
-        shutil.rmtree(work, ignore_errors=True)
-        work.mkdir(parents=True)
-        for file in _module_files():
-            shutil.copy2(file, work)
-        ui.run(f"build atctest.ko for the {which} kernel",
-               _make(build, "-s", f"M={work}", "modules"), log, env=env)
-        for src, dst in ((work / "atctest.ko", module),
-                         (build / "System.map", out / "System.map"),
+               make(build, "-s", *variables, "Image", "modules"), log, env=env)
+        module_of(build, module, env, log)
+        for src, dst in ((build / "System.map", out / "System.map"),
                          (build / "arch/arm64/boot/Image", out / "Image")):
             part = dst.with_suffix(".part")
             shutil.copy2(src, part)
             part.rename(dst)
     return out / "Image", module
+
+
+def sanitizer_key(san):
+    """What else than its tree makes the kernel bench+@san what it is."""
+    return _digest(*[p.read_bytes() for p in _fragments(f"bench+{san}")]) + _module_digest()
 
 
 # --- KUnit ------------------------------------------------------------------
@@ -270,7 +294,7 @@ def kunit(commit, configs, filter_glob=None):
     raw = paths.OUT / "kunit" / "kernel.log"
     raw.parent.mkdir(parents=True, exist_ok=True)
     with paths.locked("linux"):
-        _checkout(commit)
+        checkout(commit)
         build = paths.CACHE / "linux/build/kunit"
         env = ccache_env()
         env["PATH"] = f"{emulator.parent}:{env['PATH']}"

@@ -38,6 +38,20 @@ MACHINE = Machine(ports=[[{"ats": "off"}], [{}]], smp=1, cpu="max",
                   qemu_args=["-machine", "dtb-randomness=off",
                              "-icount", "shift=0,sleep=off", *_SWITCH])
 
+# Page faults: the SMMU has to have the CPU's address size, and the counter the
+# resolution of an instruction.
+FAULTS_MACHINE = Machine(ports=[[{}]], smp=1, cpu="cortex-a76,cntfrq=1000000000",
+                         smmu={"stall-model": "forced"}, accel="tcg,thread=single",
+                         append=["nokaslr"],
+                         qemu_args=["-machine", "dtb-randomness=off",
+                                    "-icount", "shift=0,sleep=off"])
+FAULTS_EXTRA = 1000
+# name, label, the limit in percent or None
+_FAULTS = [("attach", "attach of a domain that takes page faults", None),
+           ("replace", "replace of one by another, no fault in flight", None),
+           ("detach", "its detach", None),
+           ("fault", "page fault: access, report, response", 0.5)]
+
 # (measurement, index of the function, seeded extra)
 _RUNS = [("none", 0, 0), ("one", 1, 0), ("many", 2, 0), ("again", 2, 0),
          ("canary", 1, CANARY_EXTRA)]
@@ -127,6 +141,29 @@ def repeat_row(first, second):
                differ == [0, 0])
 
 
+def fault_rows(base, patched, again):
+    """
+    The rows about page faults; the values of both kernels, and of a second boot of
+    both.
+    """
+    rows = []
+    for name, label, limit in _FAULTS:
+        have = [v[f"cost_{name}"] for v in (base, patched)]
+        grows = _percent(*have)
+        rows.append(Row(f"instructions-{name}", label, "instructions", have[0],
+                        f"{have[1]} ({grows:+.2f} %)", f"+{limit} %" if limit else "-",
+                        limit is None or _within(grows, "<=", limit)))
+    limit = _FAULTS[-1][2]
+    grows = _percent(base["cost_fault"], patched["cost_fault_canary"])
+    rows.append(Row("canary-fault", f"seeded cost of {FAULTS_EXTRA} nops is found", "", "-",
+                    f"{grows:+.2f} %", f"> +{limit} %", _within(grows, ">", limit)))
+    differ = [max(abs(one[f"cost_{name}"] - two[f"cost_{name}"]) for name, _, _ in _FAULTS)
+              for one, two in zip((base, patched), again)]
+    rows.append(Row("repeats-faults", "difference when counted again", "instructions", *differ,
+                    "0", differ == [0, 0]))
+    return rows
+
+
 def _size_row(name, label, sizes, growth):
     return Row(name, f"sizeof {label}", "bytes", sizes[0],
                f"{sizes[1]} ({sizes[1] - sizes[0]:+d})", f"+{growth}",
@@ -210,16 +247,21 @@ def boot(machine, outdir, kernel, emulator, programs, words, extra=()):
 def measure(found, emulator, programs):
     """The rows that need no incident, from a boot of each kernel."""
     ui.note("count the instructions of an unmap, on both kernels")
-    boots = [(which, number) for number in (1, 2) for which in ("base", "patched")]
+    kinds = {"unmap": (MACHINE, arguments()),
+             "faults": (FAULTS_MACHINE, ["cost", "--faults", str(FAULTS_EXTRA)])}
+    boots = [(kind, which, number) for kind in kinds for number in (1, 2)
+             for which in ("base", "patched")]
 
     def run(job):
-        which, number = job
-        return boot(MACHINE, paths.OUT / "bench" / f"{which}-{number}", found[which],
-                    emulator, programs, arguments())
+        kind, which, number = job
+        machine, words = kinds[kind]
+        return boot(machine, paths.OUT / "bench" / f"{kind}-{which}-{number}", found[which],
+                    emulator, programs, words)
 
     with ThreadPoolExecutor(2) as pool:
         values = list(pool.map(run, boots))
-    return [*count_rows(*values[:2]), repeat_row(values[:2], values[2:])]
+    return [*count_rows(*values[:2]), repeat_row(values[:2], values[2:4]),
+            *fault_rows(*values[4:6], values[6:])]
 
 
 def write_report(rows, versions):

@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0
 """The guest: its static programs and its initramfs, made without root."""
 
+import hashlib
 import os
 import stat
 import subprocess
 from pathlib import Path
 
 SOURCE = Path(__file__).resolve().parents[1] / "guest"
-PROGRAMS = ("init", "incident", "atcctl", "cost")
+PROGRAMS = ("init", "incident", "atcctl", "cost", "disk", "iopf", "stress")
 _DIRECTORIES = ("bin", "dev", "proc", "sys", "tmp")
 _CONSOLE = (5, 1)
 
@@ -23,6 +24,14 @@ def build_programs(outdir, cross=None):
     if done.returncode:
         raise RuntimeError(f"the guest's programs do not build:\n{done.stderr}")
     return {name: Path(outdir) / name for name in PROGRAMS}
+
+
+def digest(programs):
+    """A short hash over what build_programs() has made."""
+    total = hashlib.sha256()
+    for name in sorted(programs):
+        total.update(programs[name].read_bytes())
+    return total.hexdigest()[:16]
 
 
 class _Cpio:

@@ -11,7 +11,8 @@ import tempfile
 import unittest
 from concurrent.futures import ThreadPoolExecutor
 
-from . import archive, build, check, cost, guest, ktap, paths, profile, scenario, series, splat, ui, vm
+from . import (archive, build, check, cost, cover, deb, guest, ktap, litmus, mutants, paths, profile,
+               sanitize, scenario, series, splat, stress, ui, vm)
 
 PLAN = paths.BENCH / "plan"
 KERNELS = ("base", "patched")
@@ -185,8 +186,10 @@ def story(timeline):
 
 
 def _summary(fields):
-    return ", ".join(f"{key.replace('_', ' ')} {fields.get(key)}" for key in (
-        "stale_writes_landed", "stale_writes_refused", "cmdq_errors", "log_lines"))
+    keys = ("stale_writes_landed", "stale_writes_refused", "cmdq_errors", "log_lines")
+    if fields.get("cmdq_errors") is None:
+        keys = ("stalled", "retried", "aborted", "parked_at_end")
+    return ", ".join(f"{key.replace('_', ' ')} {fields.get(key)}" for key in keys)
 
 
 # --- make scenarios ------------------------------------------------------
@@ -354,6 +357,7 @@ def test():
     harness(results)
     bad = series.round_trip()
     results.add("series.export-changes-no-byte", ", ".join(bad) if bad else None)
+    litmus.litmus(results)
     selftest(results)
     kunit(results=results)
     scenarios(results=results)
@@ -365,12 +369,139 @@ def test():
     return results.close(PLAN.read_text(encoding="utf-8").split("\n")[:-1])
 
 
+# --- make litmus -----------------------------------------------------------
+
+def litmus_tests():
+    """The litmus tests of the series."""
+    results = Results()
+    litmus.litmus(results)
+    return results.close()
+
+
+# --- make sanitize ---------------------------------------------------------
+
+def sanitized(only=None, san=None):
+    """KUnit and scenarios on the kernels with sanitizers."""
+    results = Results()
+    wanted = _usual_scenarios()
+    for name in only.split(",") if only else ():
+        if name not in scenario.names():
+            raise ui.Stop(f"no scenario {name}: there are {', '.join(scenario.names())}")
+    for kind in sanitize.kinds(san):
+        sanitize.sanitize(results, kind, only and only.split(","), wanted,
+                          kernels(("patched",), f"bench+{kind}"), _programs(), KUNIT_ALLOWS)
+    return results.close()
+
+
+# --- make stress -----------------------------------------------------------
+
+def stressed(minutes, seed, san=None):
+    """Everything at once, for so many minutes, on the patched kernel."""
+    results = Results()
+    config = "bench" + (f"+{sanitize.kinds(san)[0]}" if san else "")
+    found, emulator, _ = kernels(("patched",), config)
+    seconds = round(float(minutes) * 60)
+    if seconds < 10:
+        raise ui.Stop(f"MINUTES={minutes}: too short to say anything")
+    run = stress.scenario(seconds, seed)
+    run.name = "stress"
+    ui.note(f"stress: {seconds} s, seed {seed}, kernel {config}")
+    result = scenario.run(run, which="patched", image=found["patched"]["image"],
+                          module=found["patched"]["module"], qemu=emulator,
+                          programs=_programs(), outdir=paths.OUT / "stress" / config,
+                          clean=sanitize.cleaner(san) if san else str,
+                          progress=lambda line: None)
+    results.add(f"stress.{config}", "; ".join(result["fails"][:8]) or None)
+    ui.say(f"stress ({config}, {seconds} s): {stress.summary(result['fields'])}")
+    if not result["ok"]:
+        ui.note(f"again: make stress MINUTES={minutes} SEED={seed}"
+                + (f" SAN={san}" if san else "")
+                + f"   logs: {ui.shown(paths.OUT / 'stress' / config)}/")
+    return results.close()
+
+
 # --- make check -------------------------------------------------------------
 
 def robots(only=None):
     """Each patch through the maintainers' robots."""
     results = Results()
     check.check(results, only)
+    return results.close()
+
+
+# --- make cover ------------------------------------------------------------
+
+def covered():
+    """What of the added lines KUnit and the scenarios execute."""
+    results = Results()
+    emulator, _ = build.qemu()
+    programs = _programs()
+    commit, _ = series.subject()
+    files = mutants.added_lines(commit)
+    image, module = build.kernel("patched", commit, cover.CONFIG, cover.variables(files))
+    kernel = {"image": image, "module": module}
+    counters = cover.Counters(paths.CACHE / "linux/build" / cover.CONFIG)
+    lines = []
+    ui.note("cover: the KUnit suites")
+    sanitize.boot(kernel, emulator, programs, cover.OUT / "kunit",
+                  ["kunit.enable=1", "kunit.autorun=1"], on_line=lines.append)
+    counters.add(cover.decode(lines))
+    for name in _usual_scenarios():
+        ui.note(f"cover: scenario {name}")
+        _one(name, "patched", kernel, emulator, programs, cover.OUT / "scenario")
+        lines = (cover.OUT / "scenario" / "channel.log").read_text(encoding="utf-8").splitlines()
+        counters.add(cover.decode(lines))
+    cover.report(results, commit, counters)
+    return results.close()
+
+
+def _usual_scenarios():
+    """Those of `make test` that need no kernel of their own."""
+    return [name for name in scenario.names() if scenario.load(name).config == "bench"
+            and not scenario.load(name).on_request]
+
+
+# --- make mutants ----------------------------------------------------------
+
+def mutations(only=None):
+    """Seeded faults in the lines of the series; does a test notice each?"""
+    results = Results()
+    emulator, _ = build.qemu()
+    programs = _programs()
+    commit, _ = series.subject()
+    names = _usual_scenarios()
+    _, module = build.kernel("patched", commit, mutants.CONFIG)
+
+    def scenarios_with(image, number):
+        for name in names:
+            result = scenario.run(
+                name, which="patched", image=image, module=module, qemu=emulator,
+                programs=programs, outdir=paths.OUT / "mutants" / "scenario",
+                progress=lambda line: None, more=(f"mutant={number}",))
+            if not result["ok"]:
+                return f"{name}: {result['fails'][0]}"[:110]
+        return None
+
+    mutants.mutants(results, emulator, KUNIT_ALLOWS, scenarios_with, only)
+    return results.close()
+
+
+# --- make deb ---------------------------------------------------------------
+
+def packages(kind):
+    """Kernel packages, and the main scenario on what is in them."""
+    results = Results()
+    debs, module, tree = deb.packages(kind)
+    emulator, _ = build.qemu()
+    kernel = deb.image(debs, paths.OUT / "deb" / kind / "test" / "unpacked")
+    ui.note(f"boot the packaged kernel with UEFI and ACPI: scenario {deb.SCENARIO}")
+    result = scenario.run(deb.SCENARIO, which="patched", image=kernel, module=module,
+                          qemu=emulator, programs=_programs(),
+                          outdir=paths.OUT / "deb" / kind / "test", progress=lambda line: None)
+    results.add(f"deb.{kind}.scenario.{deb.SCENARIO}", "; ".join(result["fails"]) or None)
+    ui.say(f"\npackages of tree {tree}:")
+    for file in debs:
+        ui.say(f"  {ui.shown(file)}  ({file.stat().st_size >> 20} MiB)")
     return results.close()
 
 

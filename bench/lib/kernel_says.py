@@ -17,9 +17,12 @@ MARK = re.compile(r"^atc-bench: (.*)$")
 # Lines between silence and recovery that are not about the incident: (pattern, why)
 _OTHERS = [
     (r"^atc-bench: ", "the marks of the bench"),
-    (r"^atctest: |^atctest \S+: (?:error_detected|slot_reset|resume)\b", "the test driver itself"),
+    (r"^atctest: |^atctest(?:-eh)? \S+: error handlers: ", "the test driver itself"),
     (r"^pci(?:_bus)? \S+: (?:\[|BAR |enabling |busn_res|Adding to iommu group)",
      "the PCI core, about a function that it finds"),
+    (r"^[\w-]+ \S+: enabling device \(", "the PCI core, about a driver's first steps"),
+    (r"^pcieport \S+: (?:pciehp: |PCI bridge to |  bridge window )",
+     "a port, about what is plugged and unplugged"),
     (r"^[\w-]+ \S+: (?:resetting|reset done)$", "the PCI core, about each reset that a user asks for"),
 ]
 _UNRELATED = re.compile("|".join(pattern for pattern, _ in _OTHERS))

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0
 """
-Where an unmap's instructions go, by function: what `make bench` adds when a
-limit is missed. QEMU executes one instruction per translation block and logs
-each; System.map names the function. Maps are in it, too: they cost the same.
+Where the instructions of an unmap, or of a page fault, go, by function: what
+`make bench` adds when a limit is missed. QEMU executes one instruction per
+translation block and logs each; System.map names the function. Maps are in it,
+too: they cost the same.
 """
 
 import bisect
@@ -12,9 +13,12 @@ from dataclasses import replace
 
 from . import cost, paths
 
-MACHINE = replace(cost.MACHINE, accel="tcg,thread=single,one-insn-per-tb=on")
+_ACCEL = "tcg,thread=single,one-insn-per-tb=on"
+MACHINE = replace(cost.MACHINE, accel=_ACCEL)
+FAULTS_MACHINE = replace(cost.FAULTS_MACHINE, accel=_ACCEL)
 # As many as the guest's program runs with --trace, with those that warm up
 UNMAPS = 128
+FAULTS = 64
 # Less than an instruction per unmap is noise of the first and the last one.
 _LEAST = 1.0
 _MODULES = "(outside of the kernel)"
@@ -38,27 +42,28 @@ class Symbols:
         return self.names[bisect.bisect_right(self.addresses, address) - 1]
 
 
-def count(lines, symbols):
-    """Instructions per unmap of each function, from the lines of QEMU's log."""
+def count(lines, symbols, times_run=UNMAPS):
+    """Instructions of each function, per run, from the lines of QEMU's log."""
     executed = Counter(match[1] for line in lines if (match := _EXECUTED.match(line)))
     found = Counter()
     for address, times in executed.items():
-        found[symbols.name(int(address, 16))] += times / UNMAPS
+        found[symbols.name(int(address, 16))] += times / times_run
     return found
 
 
 def measure(name, found, emulator, programs):
     """Lines that say which functions differ in the measurement @name."""
+    machine, words, times_run = (MACHINE, cost.arguments(name, "--trace"), UNMAPS) \
+        if name != "fault" else (FAULTS_MACHINE, ["cost", "--trace", "--faults", "0"], FAULTS)
     counts = []
     for which in ("base", "patched"):
         kernel = found[which]
         outdir = paths.OUT / "bench" / f"trace-{name}-{which}"
         log = outdir / "exec.log"
-        cost.boot(MACHINE, outdir, kernel, emulator, programs, cost.arguments(name, "--trace"),
-                  ("-D", str(log)))
+        cost.boot(machine, outdir, kernel, emulator, programs, words, ("-D", str(log)))
         symbols = Symbols((kernel["image"].parent / "System.map").read_text(encoding="ascii"))
         with open(log, encoding="utf-8", errors="replace") as lines:
-            counts.append(count(lines, symbols))
+            counts.append(count(lines, symbols, times_run))
         log.unlink()
     return table(*counts)
 

@@ -126,6 +126,9 @@ def main(function):
         print("\nerror: interrupted; the same command goes on from here",
               file=sys.stderr)
         return 130
+    except BrokenPipeError:
+        # Who reads has seen enough (`| head`)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as err:
         if err.errno != errno.ENOSPC:
             raise

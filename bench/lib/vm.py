@@ -27,6 +27,7 @@ VERDICT_PORT = "verdict"
 _SOCKET_DIR = "/tmp"
 # The second SMMU's root bus, far above what the first one may use
 SECOND_BUS = 0x40
+DISK_SIZE = 64 << 20
 
 
 def _option(path):
@@ -39,11 +40,14 @@ class Machine:
     """
     @ports: a root port each, with the functions behind it; a function is a
         dict of properties of atc-endpoint. In this order they are ep0, ep1
-        ... for QEMU and /dev/atctest0, 1 ... in the guest.
+        ... for QEMU and /dev/atctest0, 1 ... in the guest; VFs, which have the
+        property sriov-pf, come after all others.
     @smmu: properties of arm-smmuv3, @append: more of the kernel's command line
     @acpi: boot with UEFI firmware and ACPI instead of a device tree
     @second: how many of the first root ports are behind a second SMMU, which is
         where Linux looks first; needs @acpi
+    @disk: one more root port, with an NVMe disk of 64 MiB that has an ATC
+    @timeline: does the model write one? Without it nothing is told by it.
     """
     ports: list
     smmu: dict = field(default_factory=dict)
@@ -55,6 +59,8 @@ class Machine:
     qemu_args: list = field(default_factory=list)
     acpi: bool = False
     second: int = 0
+    timeline: bool = True
+    disk: bool = False
 
     def arguments(self, timeline):
         """The part of QEMU's command line that describes the machine."""
@@ -69,19 +75,32 @@ class Machine:
                                 f"bus_nr={SECOND_BUS}"]
             for bus in (0, 1):
                 args += ["-device", f"arm-smmuv3,id=smmu{bus},primary-bus=pcie.{bus}"]
-        args += ["-object", f"atc-timeline,id=tl0,path={_option(timeline)}"]
-        index = 0
+        if self.timeline:
+            args += ["-object", f"atc-timeline,id=tl0,path={_option(timeline)}"]
+        endpoints, vfs = [], []
         for port, functions in enumerate(self.ports):
             bus = int(port < self.second)
             args += ["-device", f"pcie-root-port,id=rp{port},bus=pcie.{bus},"
                                 f"addr={port + 1:#x},chassis={port + 1}"]
             for number, properties in enumerate(functions):
-                words = [f"atc-endpoint,id=ep{index},bus=rp{port},addr=0.{number:x}"]
-                if number == 0 and len(functions) > 1:
+                words = [f"bus=rp{port},addr=0.{number:x}"]
+                is_vf = "sriov-pf" in properties
+                if not is_vf and sum("sriov-pf" not in f for f in functions) > 1:
                     words.append("multifunction=on")
                 words += [f"{name}={value}" for name, value in properties.items()]
-                args += ["-device", ",".join(words)]
-                index += 1
+                (vfs if is_vf else endpoints).append(",".join(words))
+        endpoints = [f"atc-endpoint,id=ep{index},{words}"
+                     for index, words in enumerate(endpoints + vfs)]
+        # QEMU wants to know a VF before its PF.
+        for words in endpoints[len(endpoints) - len(vfs):] + endpoints[:len(endpoints) - len(vfs)]:
+            args += ["-device", words]
+        if self.disk:
+            port = len(self.ports) + 1
+            args += ["-device", f"pcie-root-port,id=rpdisk,bus=pcie.0,addr={port:#x},chassis={port}",
+                     "-drive", f"if=none,id=disk,format=raw,file={_option(Path(timeline).parent)}"
+                               "/disk.raw",
+                     "-device", "nvme,id=disk0,bus=rpdisk,serial=atc,drive=disk,max_ioqpairs=1,"
+                                "x-atc=on"]
         return args + self.qemu_args
 
 
@@ -168,6 +187,7 @@ class VM:
         self._on_line = on_line
         self._proc = self._thread = self._verdict = None
         self._ready = threading.Event()
+        self._disk = machine.disk
         # Where the broken functions are
         self._smmu = "/machine/peripheral/smmu1" if machine.second else None
         self._sockets = Path(tempfile.mkdtemp(prefix="atc-", dir=_SOCKET_DIR))
@@ -196,6 +216,9 @@ class VM:
         script = self.outdir / "qemu.sh"
         script.write_text(f"#!/bin/sh\n{self.shell_command()}\n", encoding="utf-8")
         script.chmod(0o755)
+        if self._disk:
+            with open(self.outdir / "disk.raw", "wb") as disk:
+                disk.truncate(DISK_SIZE)
         try:
             self._start()
         except BaseException:

@@ -21,6 +21,38 @@ BASE = {"cost_none": run(1000, False), "cost_one": run(2000), "cost_many": run(9
         "sizes_none": {"inv": 32, "cmdq": 128, "lock": 4}}
 
 
+FAULTS = {"cost_attach": 10000, "cost_replace": 10000, "cost_detach": 10000,
+          "cost_fault": 10000, "cost_fault_canary": 14000}
+
+
+class Faults(unittest.TestCase):
+    """Rows about page faults."""
+
+    def missed(self, again=None, **changes):
+        """The names of the rows that miss their limit."""
+        patched = {**FAULTS, **changes}
+        again = again or (FAULTS, patched)
+        return [row.name for row in cost.fault_rows(FAULTS, patched, again) if not row.ok]
+
+    def test_good(self):
+        self.assertEqual(self.missed(), [])
+
+    def test_limit(self):
+        self.assertEqual(self.missed(cost_fault=10050), [])
+        self.assertEqual(self.missed(cost_fault=10051), ["instructions-fault"])
+        # What has no limit is shown
+        self.assertEqual(self.missed(cost_detach=20000), [])
+
+    def test_canary_is_lost(self):
+        self.assertEqual(self.missed(cost_fault_canary=10050), ["canary-fault"])
+
+    def test_repeats(self):
+        for name in ("attach", "replace", "detach", "fault"):
+            other = {**FAULTS, f"cost_{name}": FAULTS[f"cost_{name}"] + 1}
+            self.assertEqual(self.missed(again=(FAULTS, other)), ["repeats-faults"])
+            self.assertEqual(self.missed(again=(other, FAULTS)), ["repeats-faults"])
+
+
 class Cost(unittest.TestCase):
     """Rows over made-up counts."""
 

@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from lib import build, scenario  # noqa: E402
+from lib import build, expect, scenario, stress  # noqa: E402
 from lib.splat import Allow  # noqa: E402
 from lib.timeline import Timeline  # noqa: E402
 
@@ -182,6 +182,13 @@ class Patched(unittest.TestCase):
         self.assertIn("the log floods", result["fails"][-1])
         self.assertEqual(result["fields"]["log_lines"], 9)
 
+    def test_but_for(self):
+        """What a foreign report in the log makes useless is not looked at."""
+        result = scenario.judge(scenario.load("one-silent"), "patched",
+                                scenario.Record.read(LOGS / "one-silent-flood"),
+                                but_for=("log_lines",))
+        self.assertEqual(len(result["fails"]), 2, result["fails"])
+
     def test_fence(self):
         fields = self.judge("one-silent", "one-silent-flood")["fields"]
         self.assertEqual((fields["refused_by"], fields["refused_event"]), ("eats", 7))
@@ -204,6 +211,39 @@ class Fields(unittest.TestCase):
             self.assertIn("too many", check.failure(fields))
 
 
+class Stress(unittest.TestCase):
+    """What a stress run has to get through, and what it may not see."""
+
+    VALUES = {"seed": 7, "stale_writes_landed": 0, "translated_accesses": 10000, "unplugs": 100}
+
+    def judge(self, silences=1000, **changes):
+        """A run of half an hour with so many fences and recoveries."""
+        run = stress.scenario(1800, seed=7)
+        run.name = "stress"
+        lines = ["@mark {\"name\":\"clock\",\"t\":0}", "KTAP version 1", "1..1", "ok 1 works",
+                 "@kmsg {\"seq\":1,\"us\":1,\"level\":6,\"text\":\"atc-bench: silence\"}"]
+        lines += ["@kmsg {\"seq\":1,\"us\":1,\"level\":3,\"text\":\"x: ATC invalidation timeout\"}",
+                  "@kmsg {\"seq\":1,\"us\":1,\"level\":6,\"text\":\"x: iommu: recovered\"}"] * silences
+        lines += [f"@value {json.dumps({**self.VALUES, **changes})}", "@done {}"]
+        return scenario.judge(run, "patched", scenario.Record(
+            channel=lines, console="x: ATC invalidation timeout"))
+
+    def test_good(self):
+        self.assertEqual(self.judge()["fails"], [])
+
+    def test_too_little(self):
+        for few in ({"silences": 999}, {"unplugs": 99}, {"translated_accesses": 10}):
+            self.assertFalse(self.judge(**few)["ok"], few)
+
+    def test_stale_write(self):
+        self.assertFalse(self.judge(stale_writes_landed=1)["ok"])
+
+    def test_scaled(self):
+        self.assertEqual(stress.at_least(1800), stress.PER_HALF_HOUR)
+        self.assertEqual(stress.at_least(18), {"says_fenced": 10, "says_recovered": 10,
+                                               "unplugs": 1})
+
+
 class Events(unittest.TestCase):
     """Fields that are computed from the model's events."""
 
@@ -223,6 +263,23 @@ class Events(unittest.TestCase):
                 back = scenario._eats_back_on(self.timeline(*events), {8})
                 self.assertEqual(back, times)
 
+    def test_taken_along(self):
+        """A reset that takes neighbours along fences nobody."""
+        events = "".join(json.dumps({"ev": "cfgi-ste", "sid": 2, "eats": 0, "t": t}) + "\n"
+                         for t in (150, 250))
+        channel = ["@function {\"sid\":1,\"bdf\":\"a\",\"broken\":true}",
+                   "@function {\"sid\":2,\"bdf\":\"b\",\"broken\":false}"]
+        marks = [("silence", 100), ("neighbours", 140), ("neighbours end", 160)]
+        channel += [f"@mark {json.dumps({'name': name, 't': t})}" for name, t in marks]
+        run = scenario.load("one-silent")
+
+        def fenced(timeline):
+            return scenario.judge(run, "patched", scenario.Record(channel, "", timeline))[
+                "fields"]["innocents_fenced"]
+
+        self.assertEqual(fenced(events), 1)
+        self.assertEqual(fenced(events.splitlines()[0] + "\n"), 0)
+
     def test_smmu_aborts(self):
         gbpa = {"ev": "gbpa", "val": 1 << 20}
         off, on = {"ev": "cr0", "val": 0x1c}, {"ev": "cr0", "val": 0x1d}
@@ -238,6 +295,55 @@ class Events(unittest.TestCase):
         self.assertEqual(timeline.incident(), [])
         timeline.from_boot = True
         self.assertEqual(len(timeline.incident()), 1)
+
+
+class Faults(unittest.TestCase):
+    """A story about stalled accesses, made up: three of them, and their responses."""
+
+    def setUp(self):
+        self.scenario = replace(scenario.load("iopf-sva"), patched=expect.FAULTS_ANSWERED,
+                                allow={})
+        self.values = {"stalled": 3, "retried": 2, "aborted": 1, "unmatched": 0,
+                       "parked_at_end": 0, "waiting_accesses": 0, "damage": ""}
+        self.events = [{"t": n, "ev": "stall", "sid": 256, "stag": n} for n in range(3)]
+        self.events += [{"t": 9, "ev": "resume", "sid": 256, "stag": n, "action": action}
+                        for n, action in enumerate(("retry", "retry", "abort"))]
+        self.console = ""
+
+    def fails(self):
+        """What the verdict says."""
+        channel = ['@mark {"name":"clock","t":1}', "KTAP version 1", "1..1", "ok 1 all",
+                   "@value " + json.dumps(self.values), '@done {"status":0}']
+        timeline = "".join(json.dumps(event) + "\n" for event in self.events)
+        return scenario.judge(self.scenario, "patched",
+                              scenario.Record(channel, self.console, timeline))["fails"]
+
+    def test_good(self):
+        self.assertEqual(self.fails(), [])
+
+    def test_counts(self):
+        for name in ("stalled", "retried", "aborted", "unmatched"):
+            with self.subTest(name=name):
+                self.setUp()
+                self.values[name] += 1
+                self.assertTrue(any(f"accesses {name}" in fail for fail in self.fails()))
+
+    def test_nothing_stalled(self):
+        self.events = []
+        self.values.update(stalled=0, retried=0, aborted=0)
+        self.assertEqual(self.fails(), ["no access was stalled"])
+
+    def test_left_behind(self):
+        for name in ("parked_at_end", "waiting_accesses"):
+            with self.subTest(name=name):
+                self.setUp()
+                self.values[name] = 1
+                self.assertEqual(len(self.fails()), 1)
+
+    def test_damage(self):
+        self.values["damage"] = "memory"
+        self.console = "[    1.0] BUG: KASAN: slab-use-after-free in x+0x1/0x2\n"
+        self.assertEqual(len(self.fails()), 2)
 
 
 class Scenarios(unittest.TestCase):

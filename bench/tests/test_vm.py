@@ -105,7 +105,7 @@ class Description(unittest.TestCase):
         for part in ("arm-smmuv3.ats=on", "arm-smmuv3.atc-inv-timeout-us=5",
                      "atc-endpoint,id=ep0,bus=rp0,addr=0.0 ",
                      "atc-endpoint,id=ep1,bus=rp1,addr=0.0,multifunction=on,acs=off",
-                     "atc-endpoint,id=ep2,bus=rp1,addr=0.1,acs=off", "id=rp1,bus=pcie.0,addr=0x2"):
+                     "atc-endpoint,id=ep2,bus=rp1,addr=0.1,multifunction=on,acs=off", "id=rp1,bus=pcie.0,addr=0x2"):
             self.assertIn(part, text + " ")
 
     def test_two_smmus(self):
@@ -114,6 +114,23 @@ class Description(unittest.TestCase):
                      "arm-smmuv3,id=smmu1,primary-bus=pcie.1", "id=rp0,bus=pcie.1,",
                      "id=rp1,bus=pcie.1,", "id=rp2,bus=pcie.0,"):
             self.assertIn(part, text)
+
+    def test_vfs(self):
+        args = Machine(ports=[[{}, {"sriov-pf": "ep0"}], [{}]]).arguments("t")
+        functions = [arg for arg in args if arg.startswith("atc-endpoint")]
+        # QEMU has to know a VF first, and the guest finds it last.
+        self.assertEqual(functions, [
+            "atc-endpoint,id=ep2,bus=rp0,addr=0.1,sriov-pf=ep0",
+            "atc-endpoint,id=ep0,bus=rp0,addr=0.0", "atc-endpoint,id=ep1,bus=rp1,addr=0.0"])
+
+    def test_disk(self):
+        text = " ".join(Machine(ports=[], disk=True).arguments("/a,b/t"))
+        for part in ("nvme,id=disk0,bus=rpdisk", "x-atc=on", "file=/a,,b/disk.raw"):
+            self.assertIn(part, text)
+
+    def test_timeline(self):
+        self.assertIn("atc-timeline", " ".join(Machine(ports=[]).arguments("t")))
+        self.assertNotIn("atc-timeline", " ".join(Machine(ports=[], timeline=False).arguments("t")))
 
 
 if __name__ == "__main__":
