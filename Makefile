@@ -5,7 +5,8 @@ ATC := python3 bench/atc.py
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help run test kunit scenarios bench check shell tree export apply mbox clean
+.PHONY: help run test kunit scenarios bench check cover mutants deb litmus sanitize stress shell tree \
+	export apply mbox clean
 
 help:           ## this list
 	@$(ATC) help
@@ -27,6 +28,24 @@ bench:          ## the cost table: instructions of an unmap, base against patche
 
 check:          ## each patch alone: W=1, sparse, checkpatch, kernel-doc  [ONLY=topic]
 	@$(ATC) check
+
+cover:          ## which added lines and branches KUnit and the scenarios execute, by patch
+	@$(ATC) cover
+
+mutants:        ## does a test notice each small fault in the added lines?  [ONLY=part of a file's name]
+	@$(ATC) mutants
+
+deb:            ## kernel packages for arm64 servers, and a test of them  [CONFIG=debian]
+	@$(ATC) deb
+
+litmus:         ## the lock-free pairs of the series in the kernel's memory model (herd7)
+	@$(ATC) litmus
+
+sanitize:       ## KUnit and scenarios under KASAN, lockdep, KCSAN ...  [SAN=asan|kcsan ONLY=name]
+	@$(ATC) sanitize
+
+stress:         ## everything at once, at random  [MINUTES=5 SEED=n SAN=asan|kcsan]
+	@$(ATC) stress
 
 shell:          ## a guest shell in a scenario: SCENARIO=name [KERNEL=base|patched]
 	@$(ATC) shell
