@@ -1,4 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
+#include <errno.h>
+#include <linux/vfio.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
 #include "bar.h"
 
 enum {
@@ -49,4 +54,17 @@ void bar_fill(volatile uint32_t *bar, uint32_t seed, uint32_t len)
 
 	for (uint32_t i = 0; i < len; i++)
 		buf[i] = atctest_pattern(seed, i);
+}
+
+int vfio_reset(int fd)
+{
+	int ret;
+
+	for (int i = 0; i < 500; i++) {
+		ret = ioctl(fd, VFIO_DEVICE_RESET);
+		if (!ret || errno != EAGAIN)
+			break;
+		usleep(10000);
+	}
+	return ret;
 }

@@ -20,4 +20,10 @@ uint32_t bar_parked(volatile uint32_t *bar);
 /* Fill the endpoint's buffer with pattern @seed. */
 void bar_fill(volatile uint32_t *bar, uint32_t seed, uint32_t len);
 
+/*
+ * VFIO_DEVICE_RESET of the device @fd, as ioctl(). It does not wait for the locks
+ * that the recovery takes to tell the owner: EAGAIN is no failure.
+ */
+int vfio_reset(int fd);
+
 #endif /* BAR_H */

@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "incident.h"
 
@@ -20,6 +21,18 @@ struct options opt = {
 	.wait_ms = 5000, .settle_ms = 300, .workers = 1, .pages = 1,
 	.cycles = 50,
 };
+
+void await_blocked(bool (*refused)(void))
+{
+	bool blocked = false;
+
+	for (int ms = 0; ms < opt.wait_ms && !blocked; ms += 20) {
+		blocked = refused();
+		if (!blocked)
+			usleep(20000);
+	}
+	host_value_bool("blocked", blocked);
+}
 struct ep eps[MAX_FUNCTIONS];
 int nr_eps;
 struct ep *broken;

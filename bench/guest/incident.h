@@ -49,6 +49,9 @@ struct options {
 };
 
 extern struct options opt;
+
+/* Wait until @refused says that a read is, and tell the host if it came to that */
+void await_blocked(bool (*refused)(void));
 extern struct ep eps[MAX_FUNCTIONS];
 extern int nr_eps;
 extern struct ep *broken;	/* the first one that misbehaves */

@@ -210,14 +210,7 @@ static bool refused(void)
 /* The other function of the same guest must not notice. */
 bool step_nested_blocked(void)
 {
-	bool blocked = false;
-
-	for (int ms = 0; ms < opt.wait_ms && !blocked; ms += 20) {
-		blocked = refused();
-		if (!blocked)
-			usleep(20000);
-	}
-	host_value_bool("blocked", blocked);
+	await_blocked(refused);
 	host_value_bool("guest_sibling_works", writes(HEALTHY, 0));
 	return true;
 }

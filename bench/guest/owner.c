@@ -123,7 +123,7 @@ bool owner_enable(struct owner *o)
 
 bool owner_reset(struct owner *o)
 {
-	return (!ioctl(o->device, VFIO_DEVICE_RESET) || fails("reset")) &&
+	return (!vfio_reset(o->device) || fails("reset")) &&
 	       owner_enable(o);
 }
 

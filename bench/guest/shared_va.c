@@ -120,14 +120,7 @@ static bool refused(void)
 
 bool step_sva_blocked(void)
 {
-	bool blocked = false;
-
-	for (int ms = 0; ms < opt.wait_ms && !blocked; ms += 20) {
-		blocked = refused();
-		if (!blocked)
-			usleep(20000);
-	}
-	host_value_bool("blocked", blocked);
+	await_blocked(refused);
 	return true;
 }
 

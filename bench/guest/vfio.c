@@ -276,7 +276,7 @@ bool step_vfio_blocked(void)
 bool step_vfio_reset(void)
 {
 	host_mark("reset");
-	return (!ioctl(user.device, VFIO_DEVICE_RESET) || fails("reset")) &&
+	return (!vfio_reset(user.device) || fails("reset")) &&
 	       open_bar() && qom_get(broken->qom, "stat-flr");
 }
 
