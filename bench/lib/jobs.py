@@ -440,17 +440,17 @@ def covered():
     files = mutants.added_lines(commit)
     image, module = build.kernel("patched", commit, cover.CONFIG, cover.variables(files))
     kernel = {"image": image, "module": module}
-    counters = cover.Counters(paths.CACHE / "linux/build" / cover.CONFIG)
+    counters = cover.Counters(paths.CACHE / "linux/build" / cover.CONFIG, files)
     lines = []
     ui.note("cover: the KUnit suites")
     sanitize.boot(kernel, emulator, programs, cover.OUT / "kunit",
                   ["kunit.enable=1", "kunit.autorun=1"], on_line=lines.append)
-    counters.add(cover.decode(lines))
+    counters.add("kunit", cover.decode(lines))
     for name in _usual_scenarios():
         ui.note(f"cover: scenario {name}")
         _one(name, "patched", kernel, emulator, programs, cover.OUT / "scenario")
         lines = (cover.OUT / "scenario" / "channel.log").read_text(encoding="utf-8").splitlines()
-        counters.add(cover.decode(lines))
+        counters.add(name, cover.decode(lines))
     cover.report(results, commit, counters)
     return results.close()
 
@@ -470,10 +470,17 @@ def mutations(only=None):
     programs = _programs()
     commit, _ = series.subject()
     names = _usual_scenarios()
+    executed = cover.executed(series.git("rev-parse", f"{commit}^{{tree}}"))
+    if executed is None:
+        ui.note("no `make cover` of this tree: what the suites let pass needs all scenarios")
     _, module = build.kernel("patched", commit, mutants.CONFIG)
 
-    def scenarios_with(image, number):
-        for name in names:
+    def scenarios_with(image, number, mutant):
+        runs = names if executed is None else [
+            n for n in names
+            # gcov counts a statement on one of its lines
+            if any(n in executed.get((mutant.file, mutant.line + i), ()) for i in range(-3, 2))]
+        for name in runs:
             result = scenario.run(
                 name, which="patched", image=image, module=module, qemu=emulator,
                 programs=programs, outdir=paths.OUT / "mutants" / "scenario",
