@@ -82,7 +82,7 @@ static void leak(void)
 	canary_pointer = NULL;
 }
 
-static int racer(void *done)
+static noinline int racer(void *done)
 {
 	unsigned long end = jiffies + 2 * HZ;
 

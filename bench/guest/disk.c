@@ -3,6 +3,8 @@
  * A real driver: an NVMe disk whose ATC falls silent while it is written to and
  * read. Each block has a pattern of its own that changes with each write; what
  * comes back has to be the last one that was written, before, during and after.
+ * Or it falls silent once more than the kernel resets a function for: then its
+ * driver gives it up, and has to let go of it, so that a person can reset it.
  */
 #define _GNU_SOURCE
 #include <dirent.h>
@@ -36,9 +38,11 @@
 #define BUFFERS		16	/* pages come and go, and so do their mappings */
 #define WARM_UP		64	/* requests of each thread before the silence */
 #define AFTER		128	/* and from when it is over */
+#define INCIDENTS	6	/* the kernel recovers a function five times an hour */
 
 static struct ep disk;
 static volatile bool stop;
+static bool to_the_end;		/* requests fail in the end, and that is no surprise */
 
 struct thread {
 	int number;
@@ -46,6 +50,7 @@ struct thread {
 	uint64_t state;
 	uint8_t *buffers;
 	uint32_t written[BLOCKS];	/* which write each block is from */
+	bool unsure[BLOCKS];		/* that write has failed */
 	uint64_t done, bytes_wrong, errors;
 };
 
@@ -77,8 +82,8 @@ static void write_block(struct thread *t, int fd, int block)
 
 	t->written[block]++;
 	fill((uint64_t *)buffer, t, block);
-	if (pwrite(fd, buffer, BLOCK, where(t, block)) != BLOCK)
-		t->errors++;
+	t->unsure[block] = pwrite(fd, buffer, BLOCK, where(t, block)) != BLOCK;
+	t->errors += t->unsure[block];
 	t->done++;
 }
 
@@ -88,11 +93,13 @@ static void read_block(struct thread *t, int fd, int block)
 	static __thread uint64_t wanted[BLOCK / 8];
 
 	memset(buffer, 0xee, BLOCK);
-	if (pread(fd, buffer, BLOCK, where(t, block)) != BLOCK)
+	if (pread(fd, buffer, BLOCK, where(t, block)) != BLOCK) {
 		t->errors++;
-	fill(wanted, t, block);
-	for (int i = 0; i < BLOCK; i++)
-		t->bytes_wrong += buffer[i] != ((uint8_t *)wanted)[i];
+	} else if (!t->unsure[block]) {
+		fill(wanted, t, block);
+		for (int i = 0; i < BLOCK; i++)
+			t->bytes_wrong += buffer[i] != ((uint8_t *)wanted)[i];
+	}
 	t->done++;
 }
 
@@ -105,14 +112,14 @@ static void *work(void *arg)
 	CPU_SET(WORK_CPU, &where_to);
 	if (fd < 0 || sched_setaffinity(0, sizeof(where_to), &where_to))
 		fatal("%s: %s", DISK, strerror(errno));
-	while (!stop) {
+	while (!stop && !(to_the_end && t->errors)) {
 		int block = next(&t->state) % BLOCKS;
 
 		write_block(t, fd, block);
 		read_block(t, fd, block);
 	}
 	/* Everything once more, by another way than the last time */
-	for (int block = 0; block < BLOCKS; block++)
+	for (int block = 0; block < BLOCKS && !(to_the_end && t->errors); block++)
 		if (t->written[block])
 			read_block(t, fd, block);
 	close(fd);
@@ -174,6 +181,7 @@ static bool start(void)
 
 		t->number = i;
 		t->state = i + 1;
+		t->errors = 0;
 		t->buffers = mmap(NULL, BUFFERS * BLOCK, PROT_READ | PROT_WRITE,
 				  MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE,
 				  -1, 0);
@@ -193,20 +201,100 @@ static bool back(void)
 	return ep_ats_enabled(&disk) && qom_get(QOM, "ats-enabled");
 }
 
+static void end(void)
+{
+	for (int i = 0; i < THREADS; i++)
+		pthread_join(threads[i].id, NULL);
+}
+
+static bool has_driver(void)
+{
+	char path[96];
+
+	snprintf(path, sizeof(path), "/sys/bus/pci/devices/%s/driver", disk.bdf);
+	return !access(path, F_OK);
+}
+
+/* How often it falls silent and comes back */
+static int recoveries(void)
+{
+	for (int n = 0; n < INCIDENTS; n++) {
+		qom_set(QOM, "atc-fault", "\"silent\"");
+		for (int i = 0; i < 500 && ep_incidents(&disk) <= n; i++)
+			usleep(20000);
+		for (int i = 0; i < 500 && !ep_ats_enabled(&disk); i++)
+			usleep(20000);
+		if (ep_incidents(&disk) != n + 1 || !ep_ats_enabled(&disk) ||
+		    !requests(WARM_UP, 30))
+			return n;
+	}
+	return INCIDENTS;
+}
+
+static int give_up(void)
+{
+	char state[32] = "";
+	uint64_t errors;
+
+	to_the_end = true;
+	ktap_plan(4);
+	ktap_point(find_disk() && start(), "there is a disk, and it is used");
+	errors = qom_get("@smmu", "stat-cerror-atc-inv");
+	qom_set(TIMELINE, "verbose", "true");
+	host_mark("silence");
+	host_value("recoveries", "%d", recoveries());
+	host_value("incidents", "%d", ep_incidents(&disk));
+	ep_read_sysfs(&disk, "quarantine/state", state, sizeof(state));
+	host_value("state_given_up", "\"%s\"", state);
+	host_value("cmdq_errors", "%llu", (unsigned long long)
+		   qom_get("@smmu", "stat-cerror-atc-inv") - errors);
+	qom_set(TIMELINE, "verbose", "false");
+	qom_set(QOM, "atc-fault", "\"none\"");
+	ktap_point(true, "it falls silent, again and again");
+
+	/*
+	 * Requests are still under way. None of this may wait for a reset that
+	 * the kernel does not do any more.
+	 */
+	ep_sysfs(&disk, "driver/unbind", disk.bdf);
+	host_value_bool("unbound", !has_driver());
+	stop = true;
+	end();
+	host_value("io_errors", "%llu", SUM(errors));
+	host_value_bool("reset", ep_sysfs(&disk, "reset", "1") == 0);
+	host_mark("recovered");
+	if (write_file("/sys/bus/pci/drivers/nvme/bind", disk.bdf))
+		ktap_diag("bind: %s", strerror(errno));
+	host_value_bool("bound", has_driver());
+	ktap_point(true, "unbind, reset, bind");
+
+	stop = false;
+	host_value_bool("io_goes_on", find_disk() && start() && requests(AFTER, 90));
+	host_value_bool("recovered", ep_ats_enabled(&disk) && qom_get(QOM, "ats-enabled"));
+	stop = true;
+	end();
+	host_value("io_errors_after", "%llu", SUM(errors));
+	host_value("bytes_wrong", "%llu", SUM(bytes_wrong));
+	ktap_point(true, "the disk is used again");
+	return 0;
+}
+
 int main(int argc, char **argv)
 {
 	uint64_t errors, landed;
 	bool ats, ok;
 
-	if (argc > 1) {
-		printf("usage: %s\nAn NVMe disk falls silent while it is in use.\n",
-		       argv[0]);
+	if (argc > 2 || (argc == 2 && strcmp(argv[1], "give-up"))) {
+		printf("usage: %s [give-up]\nAn NVMe disk falls silent while it is in use, "
+		       "once or until it is given up.\n", argv[0]);
 		return strcmp(argv[1], "--help") ? 2 : 0;
 	}
 	if (!host_open(HOST_FD)) {
 		perror(HOST_PORT);
 		return 1;
 	}
+	if (argc == 2)
+		return give_up();
 	ktap_plan(4);
 	ktap_point(find_disk(), "there is a disk");
 	ok = gerror_to_cpu(GERROR_CPU) && start();
@@ -241,8 +329,7 @@ int main(int argc, char **argv)
 	/* On a kernel that does not reset it, or this would take long */
 	qom_set(QOM, "atc-fault", "\"none\"");
 	stop = true;
-	for (int i = 0; i < THREADS; i++)
-		pthread_join(threads[i].id, NULL);
+	end();
 	host_value("io_requests", "%llu", SUM(done));
 	host_value("io_errors", "%llu", SUM(errors));
 	host_value("bytes_wrong", "%llu", SUM(bytes_wrong));

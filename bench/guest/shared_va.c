@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "incident.h"
@@ -124,6 +125,27 @@ bool step_sva_blocked(void)
 	return true;
 }
 
+/*
+ * Another process has a PASID, and ends. Somebody else (this one) keeps the file, so
+ * the PASID stays, and a reset has to bring back the device nevertheless.
+ */
+static bool back_without_process(void)
+{
+	struct atctest_sva b = { .bond = 1 };
+	pid_t other = fork();
+	int status;
+
+	if (!other)
+		_exit(ioctl(broken->fd, ATCTEST_SVA_BIND, &b) ? 1 : 0);
+	if (other < 0 || waitpid(other, &status, 0) != other || status)
+		fatal("no second process with a PASID");
+	/* fork() has made it read only, for the device too */
+	*(volatile uint8_t *)page_at(last_page()) = 0;
+	if (ep_sysfs(broken, "reset", "1"))
+		return false;
+	return ep_ats_enabled(broken) && writes(last_page()) && !refused();
+}
+
 /* With the PASID, without another bind */
 bool step_sva_recovered(void)
 {
@@ -134,5 +156,6 @@ bool step_sva_recovered(void)
 	host_value_bool("recovered", ats && dma);
 	host_value_bool("dma_ok_after_recovery", dma);
 	incident_over();
+	host_value_bool("back_without_process", back_without_process());
 	return !ioctl(broken->fd, ATCTEST_SVA_UNBIND, &b);
 }
