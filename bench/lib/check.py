@@ -8,12 +8,14 @@ defect that it must see; else the run fails. Verdicts are kept with the hash of
 what they depend on, so an interrupted run goes on where it was.
 """
 
+import configparser
 import json
 
 from . import archive, paths, series, ui
 from .robots import builds, cocci, common, docs, kunit, mails, store, text
 
 OUT = paths.OUT / "check"
+REASONS = paths.BENCH / "check.ini"
 TOOLS = builds.TOOLS + text.TOOLS + cocci.TOOLS + docs.TOOLS + mails.TOOLS
 
 CANARY_FILE = "drivers/pci/access.c"
@@ -66,18 +68,37 @@ def commits():
             for number, commit in enumerate(members, 1)]
 
 
+def reasons(text):
+    """{(subject of a patch, "robot: line"): why that line may stay}, from check.ini."""
+    parser = configparser.ConfigParser(delimiters=("=>",), interpolation=None,
+                                       comment_prefixes=("#",))
+    parser.optionxform = str
+    parser.read_string(text)
+    for name in parser.sections():
+        for line, why in parser[name].items():
+            if not (why or "").strip():
+                raise ui.Stop(f"bench/check.ini: no reason for {line}")
+    return {(name, line): why for name in parser.sections()
+            for line, why in parser[name].items()}
+
+
 class Report:
     """What each robot said of each patch; out/check/report.txt and .json."""
 
     def __init__(self, base, tip, patches):
         self.about = {"base": common.tree_of(base), "tip": common.tree_of(tip)}
         self.patches = {name: {"subject": subject, "tree": common.tree_of(commit),
-                               "says": {}, "notes": {}} for commit, name, subject in patches}
+                               "says": {}, "allowed": {}, "notes": {}} for commit, name, subject in patches}
         self.canaries, self.topics = {}, {}
 
-    def add(self, name, kind, lines, note=""):
-        """@kind of robot has seen the patch @name and said @lines."""
+    def add(self, name, kind, lines, allowed=(), note=""):
+        """
+        @kind of robot has seen the patch @name and said @lines, and @allowed, which
+        are pairs of a line and the reason why it may stay.
+        """
         self.patches[name]["says"][kind] = list(lines)
+        if allowed:
+            self.patches[name]["allowed"][kind] = [f"{line} ({why})" for line, why in allowed]
         if note:
             self.patches[name]["notes"][kind] = note
 
@@ -103,6 +124,8 @@ class Report:
         for name, patch in self.patches.items():
             said = [f"  {kind}: {line}" for kind in patch["says"]
                     for line in patch["says"][kind]]
+            said += [f"  may stay: {kind}: {line}" for kind, lines_ in patch["allowed"].items()
+                     for line in lines_]
             if said:
                 lines += ["", f"{name} {patch['subject']}", *said]
         return [line.rstrip() for line in lines]
@@ -137,15 +160,32 @@ class Check:
         self.log.unlink(missing_ok=True)
         self.verdicts = store.Verdicts(OUT / "verdicts.json")
         self.report = Report(self.base, self.tip, self.patches)
+        self.reasons = reasons(REASONS.read_text(encoding="utf-8") if REASONS.exists() else "")
+        self.used, self.seen = set(), set()
 
     def add(self, name, kind, lines, note="", kept=False):
         """A robot's verdict on a patch: to the results, the report and the screen."""
+        subject = self.report.patches[name]["subject"]
+        keys = [(subject, f"{kind}: {line}") for line in lines]
+        self.seen.add((subject, kind))
+        self.used |= self.reasons.keys() & set(keys)
+        allowed = [(line, self.reasons[key]) for line, key in zip(lines, keys)
+                   if key in self.reasons]
+        lines = [line for line, key in zip(lines, keys) if key not in self.reasons]
         if not kept:
             for line in lines[:8]:
                 ui.note(f"      {kind}: {line}")
-        self.report.add(name, kind, lines, note)
+        self.report.add(name, kind, lines, allowed, note)
         self.results.add(f"check.{name}.{kind.replace(' ', '.')}",
                          f"{len(lines)} messages, first: {lines[0]}" if lines else None)
+
+    def stale(self):
+        """Reasons for what nobody says, or for a patch that is not there."""
+        subjects = {subject for _, _, subject in self.all}
+        for subject, line in sorted(self.reasons.keys() - self.used):
+            if subject not in subjects or (subject, line.partition(": ")[0]) in self.seen:
+                self.results.add(f"check.reason.{subject}: {line}",
+                                 "bench/check.ini: nobody says that of such a patch")
 
     def canary(self, kind, seen):
         """Has a robot seen its seeded defect?"""
@@ -273,6 +313,7 @@ class Check:
                 self.docs()
                 self.cocci()
                 self.builds()
+                self.stale()
             finally:
                 self.report.write()
         ui.say(f"report: {ui.shown(OUT / 'report.txt')}")

@@ -11,6 +11,7 @@ from unittest import mock
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from lib import check, splat  # noqa: E402
 from lib.robots import builds, cocci, docs, kunit, mails, store  # noqa: E402
+from lib.robots import text as robots_text  # noqa: E402
 
 
 class Store(unittest.TestCase):
@@ -264,14 +265,65 @@ class Report(unittest.TestCase):
         with mock.patch.object(check.common, "tree_of", lambda commit: commit * 40):
             report = check.Report("b", "t", [("c", "one/1", "x: Do"), ("d", "one/2", "x: Go")])
         report.add("one/1", "build a", [])
-        report.add("one/1", "kunit", [], "4 suites, 9 cases")
+        report.add("one/1", "kunit", [], note="4 suites, 9 cases")
         report.add("one/2", "build a", ["a.c: warning: bad"])
+        report.add("one/2", "checkpatch", [], [("CHECK:X: y: z", "the file's own style")])
         report.canaries["build"] = True
         text = "\n".join(report.text())
-        self.assertIn("  ok ok  cccccccccccc  one/1  4 suites, 9 cases\n", text)
-        self.assertIn("  1  -   dddddddddddd  one/2\n", text)
+        self.assertIn("  ok ok -   cccccccccccc  one/1  4 suites, 9 cases\n", text)
+        self.assertIn("  1  -  ok  dddddddddddd  one/2\n", text)
         self.assertIn("one/2 x: Go\n  build a: a.c: warning: bad", text)
+        self.assertIn("  may stay: checkpatch: CHECK:X: y: z (the file's own style)", text)
         self.assertIn("canaries: build seen", text)
+
+
+class Reasons(unittest.TestCase):
+    """What may stay has a reason, and is said."""
+
+    TEXT = """\
+[PCI: Do: it]
+checkpatch: CHECK:CAMELCASE: Avoid CamelCase: <num_VFs>: + pdev->num_VFs; => the core's name
+"""
+
+    def run_with(self, lines):
+        """The results of a patch of which checkpatch says @lines."""
+        run = check.Check.__new__(check.Check)
+        run.reasons, run.used, run.seen = check.reasons(self.TEXT), set(), set()
+        run.all = [("c", "one/1", "PCI: Do: it")]
+        with mock.patch.object(check.common, "tree_of", lambda commit: commit * 40):
+            run.report = check.Report("b", "t", run.all)
+        found = {}
+        run.results = mock.Mock()
+        run.results.add = lambda name, why=None: found.update({name: why})
+        run.add("one/1", "checkpatch", lines, kept=True)
+        run.stale()
+        return found
+
+    def test_said(self):
+        """It is allowed, and nothing else is."""
+        line = "CHECK:CAMELCASE: Avoid CamelCase: <num_VFs>: + pdev->num_VFs;"
+        self.assertEqual(self.run_with([line]), {"check.one/1.checkpatch": None})
+        self.assertIn("first: other", self.run_with([line, "other"])["check.one/1.checkpatch"])
+
+    def test_stale(self):
+        """A reason for what nobody says is an error."""
+        self.assertIn("nobody says", [why for name, why in self.run_with([]).items()
+                                      if "reason" in name][0])
+
+    def test_no_reason(self):
+        """A reason has words."""
+        with self.assertRaises(check.ui.Stop):
+            check.reasons("[a]\ncheckpatch: b =>\n")
+
+
+class Complaints(unittest.TestCase):
+    """checkpatch's lines, with what they are about."""
+
+    def test_about(self):
+        """The line of the patch, not its number."""
+        self.assertEqual(robots_text.complaints(
+            "/tmp/0001-x.patch:2: CHECK:X: y\ntotal: 0 errors\n", ["a", "+\tb  c"]),
+            ["CHECK:X: y: + b c"])
 
 
 if __name__ == "__main__":

@@ -39,10 +39,20 @@ def checkpatch(commit, log):
             ["perl", common.WORK / "scripts/checkpatch.pl", "--strict", "--no-signoff",
              "--no-tree", "--terse", "--show-types", "--codespell", "--ignore",
              ",".join(QUIET), f"--root={common.WORK}", patch], log, cwd=common.WORK)
+        content = patch.read_text(encoding="utf-8", errors="replace").splitlines()
     if deaf := re.search(r"^No .* will be found.*$", text, re.M):
         raise ui.Stop(f"checkpatch: {deaf[0]}")
-    return [re.sub(r"^.*?:\d+: ", "", line) for line in text.splitlines()
-            if re.search(r": (WARNING|ERROR|CHECK):", line)]
+    return complaints(text, content)
+
+
+def complaints(text, patch):
+    """The messages of checkpatch, each with the line of the @patch that it is about."""
+    found = []
+    for line in text.splitlines():
+        if match := re.match(r".*?:(\d+): ((?:WARNING|ERROR|CHECK):.*)$", line):
+            about = patch[int(match[1]) - 1] if 0 < int(match[1]) <= len(patch) else ""
+            found.append(f"{match[2]}: {' '.join(about.split())[:100]}")
+    return found
 
 
 def maintained(files):
