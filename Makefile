@@ -26,7 +26,7 @@ scenarios:      ## the scenarios on both kernels  [ONLY=name]
 bench:          ## the cost table: instructions of an unmap, base against patched
 	@$(ATC) bench
 
-check:          ## each patch alone: W=1, sparse, checkpatch, kernel-doc  [ONLY=topic]
+check:          ## each patch through the robots of maintainers  [TOPIC=name or name/number]
 	@$(ATC) check
 
 cover:          ## which added lines and branches KUnit and the scenarios execute, by patch

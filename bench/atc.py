@@ -13,13 +13,13 @@ from lib import paths, ui
 
 VARIABLES = """
 variables:
-  ONLY=name            one scenario (or several: a,b), KUnit suite, topic (check)
+  ONLY=name            one scenario (or several: a,b), KUnit suite, topic (check),
                        or part of a file's name (mutants)
   CONFIG=small|debian  the configuration of `make deb` (default small)
   SAN=asan|kcsan       the kernel of `make sanitize` (default both) or `make stress`
   MINUTES=n SEED=n     how long `make stress` runs (default 5), and its decisions
   SCENARIO=name        the machine of `make shell`
-  TOPIC=name           the topic of `make mbox`
+  TOPIC=name           the topic of `make mbox` and `make check`, there also name/number
   SIGNOFF="Name <m@d>" who sends and certifies it (make mbox)
   KERNEL=base|patched  the kernel of `make shell` (default patched)
   LINUX=dir            your own kernel tree as the base (run, test, scenarios, kunit,
@@ -48,7 +48,7 @@ TAKES = {
     "CONFIG": ["deb"],
     "SAN": ["sanitize", "stress"], "MINUTES": ["stress"], "SEED": ["stress"],
     "SCENARIO": ["shell"], "KERNEL": ["shell"],
-    "TOPIC": ["mbox"], "SIGNOFF": ["mbox"],
+    "TOPIC": ["mbox", "check"], "SIGNOFF": ["mbox"],
     "PLAN": ["test"],
 }
 
@@ -114,7 +114,7 @@ def main():
     if command == "bench":
         return jobs.bench()
     if command == "check":
-        return jobs.robots(only)
+        return jobs.robots(only or os.environ.get("TOPIC"))
     if command == "cover":
         return jobs.covered()
     if command == "deb":

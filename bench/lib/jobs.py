@@ -426,7 +426,7 @@ def stressed(minutes, seed, san=None):
 def robots(only=None):
     """Each patch through the maintainers' robots."""
     results = Results()
-    check.check(results, only)
+    check.check(results, only, (KUNIT, KUNIT_ALLOWS))
     return results.close()
 
 

@@ -139,12 +139,16 @@ def _write(tree, outdir, span, cover, who):
     _headers(mails[0], _unique(to for to, _ in people), _unique(cc for _, cc in people))
 
 
-def dry_run(outdir):
-    """Would `git send-email` take the mails? None, or why not."""
+def dry_run(outdir, signoff):
+    """Would `git send-email`, run by the sender, take the mails? None, or why not."""
+    name, mail = sender(signoff)
     done = subprocess.run(
-        ["git", "send-email", "--dry-run", "--quiet", "--confirm=never",
+        ["git", "-c", f"user.name={name}", "-c", f"user.email={mail}",
+         "send-email", "--dry-run", "--quiet", "--confirm=never",
          "--suppress-cc=all", "--smtp-server=/bin/true",
          *map(str, sorted(outdir.glob("*.patch")))], cwd=outdir,
         env=dict(os.environ, GIT_CONFIG_GLOBAL="/dev/null"), capture_output=True,
-        text=True, check=False)
-    return None if done.returncode == 0 else (done.stderr.strip() or "it refused")[-200:]
+        text=True, check=False, stdin=subprocess.DEVNULL)
+    if done.returncode == 0:
+        return None
+    return (done.stderr.strip().splitlines() or ["it refused"])[-1][-200:]

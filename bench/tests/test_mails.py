@@ -7,6 +7,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from lib import check, mbox, ui  # noqa: E402
+from lib.robots import builds  # noqa: E402
 
 
 class Messages(unittest.TestCase):
@@ -22,19 +23,19 @@ make[2]: *** [drivers/pci/pci.o] Error 1
 
     def test_paths_are_those_of_the_tree(self):
         """Relative, absolute and out-of-tree paths are one."""
-        self.assertEqual({path for path, _ in check.normalised(self.LOG)},
+        self.assertEqual({path for path, _ in builds.normalised(self.LOG)},
                          {"drivers/iommu/iommu.c", "include/linux/iommu.h",
                           "drivers/pci/pci.c"})
 
     def test_a_moved_line_is_no_news(self):
         """A patch above a warning moves it."""
-        self.assertEqual(check.normalised(self.LOG),
-                         check.normalised(self.LOG.replace(":120:9:", ":130:12:")))
+        self.assertEqual(builds.normalised(self.LOG),
+                         builds.normalised(self.LOG.replace(":120:9:", ":130:12:")))
 
     def test_another_message_is_news(self):
         """The same file and kind, another variable."""
-        self.assertNotEqual(check.normalised(self.LOG),
-                            check.normalised(self.LOG.replace("'x'", "'y'")))
+        self.assertNotEqual(builds.normalised(self.LOG),
+                            builds.normalised(self.LOG.replace("'x'", "'y'")))
 
 
 class Canary(unittest.TestCase):
@@ -42,7 +43,7 @@ class Canary(unittest.TestCase):
 
     SEEN = {"build arm64-on": "variable 'bench_canary_unused' set but not used, "
                               "incorrect type in initializer",
-            "build arm64-off": "", "checkpatch": "trailing whitespace, recieve",
+            "build arm64-off": "", "checkpatch": "trailing whitespace, invalidtion",
             "kernel-doc": "bench_canary_missing"}
 
     def missed(self, **change):
@@ -62,7 +63,7 @@ class Canary(unittest.TestCase):
         self.assertEqual(self.missed(build_arm64_on="incorrect type in initializer"), ["build"])
         self.assertEqual(self.missed(build_arm64_on="'bench_canary_unused' set but"),
                          ["build", "sparse"])
-        self.assertEqual(self.missed(checkpatch="recieve"), ["checkpatch"])
+        self.assertEqual(self.missed(checkpatch="invalidtion"), ["checkpatch"])
         self.assertEqual(self.missed(checkpatch="trailing whitespace"), ["codespell"])
         self.assertEqual(self.missed(kernel_doc="fine"), ["kernel-doc"])
 

@@ -1,0 +1,330 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The robots of `make check`: what they read, and what they keep."""
+
+import sys
+import tempfile
+import unittest
+from collections import Counter
+from pathlib import Path
+from unittest import mock
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from lib import check, splat  # noqa: E402
+from lib.robots import builds, cocci, docs, kunit, mails, store  # noqa: E402
+from lib.robots import text as robots_text  # noqa: E402
+
+
+class Store(unittest.TestCase):
+    """Verdicts outlive the run, and only for what they were found for."""
+
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.file = Path(folder.name) / "deep" / "verdicts.json"
+
+    def test_kept(self):
+        """Another run finds it; an empty verdict, too."""
+        store.Verdicts(self.file).put("a", [])
+        self.assertEqual(store.Verdicts(self.file).get("a"), [])
+        self.assertIsNone(store.Verdicts(self.file).get("b"))
+
+    def test_torn(self):
+        """A file that cannot be read is none."""
+        self.file.parent.mkdir()
+        self.file.write_text("{", encoding="utf-8")
+        self.assertIsNone(store.Verdicts(self.file).get("a"))
+
+    def test_digest(self):
+        """Parts do not run into each other, and a file counts by what is in it."""
+        self.assertNotEqual(store.digest("ab", "c"), store.digest("a", "bc"))
+        self.file.parent.mkdir()
+        self.file.write_text("x", encoding="utf-8")
+        self.assertEqual(store.digest(self.file), store.digest("x"))
+
+
+class Heard(unittest.TestCase):
+    """What a build says is compared with its parent's, wherever the last one was."""
+
+    SAYS = {"base": {("a.c", "warning: old")},
+            "p1": {("a.c", "warning: old"), ("b.c", "warning: first")},
+            "p2": {("b.c", "warning: first"), ("c.c", "warning: second")}}
+    PARENT = {"p1^": "base", "p2^": "p1"}
+
+    def variant(self):
+        """A build without a compiler, at the base."""
+        one = builds.Variant.__new__(builds.Variant)
+        one.at, one.heard = "base", set(self.SAYS["base"])
+
+        def build(commit):
+            one.at = commit
+            return self.SAYS[commit], False
+
+        one._compile = build
+        return one
+
+    def says(self, *commits):
+        """What is new in each of @commits, built in this order."""
+        one = self.variant()
+        with mock.patch.object(builds.series, "git", lambda *args: self.PARENT[args[-1]]), \
+                mock.patch.object(builds.common, "tree_of", str):
+            return [one.says(commit) for commit in commits]
+
+    def test_in_order(self):
+        """Each message belongs to the patch that brings it."""
+        self.assertEqual(self.says("p1", "p2"),
+                         [["b.c: warning: first"], ["c.c: warning: second"]])
+
+    def test_one_alone(self):
+        """The second alone is not blamed for the first."""
+        self.assertEqual(self.says("p2"), [["c.c: warning: second"]])
+
+    def test_no_message_but_failed(self):
+        """A build that fails without a word has failed."""
+        one = self.variant()
+        one._compile = lambda commit: (set(), True)
+        one.at = "p1"
+        with mock.patch.object(builds.series, "git", lambda *args: self.PARENT[args[-1]]), \
+                mock.patch.object(builds.common, "tree_of", str):
+            self.assertEqual(one.says("p2"), ["does not build"])
+
+
+class Cocci(unittest.TestCase):
+    """Reports of spatch, and the patch that is to blame."""
+
+    SAYS = """\
+/tmp/x/drivers/pci/pci.c:7154:6-10: duplicated argument to && or ||
+/tmp/x/drivers/pci/pci.c:7200:6-10: duplicated argument to && or ||
+/tmp/x/drivers/pci/quirks.c:16:2-13: ERROR: reference preceded by free on line 15
+"""
+
+    def test_normalised(self):
+        """Positions go, and what is said twice counts twice."""
+        found = cocci.normalised(self.SAYS, "/tmp/x")
+        self.assertEqual(found["drivers/pci/pci.c: duplicated argument to && or ||"], 2)
+        self.assertEqual(found["drivers/pci/quirks.c: ERROR: reference preceded by free "
+                               "on line N"], 1)
+
+    def test_moved(self):
+        """A patch above a message is not to blame."""
+        self.assertEqual(cocci.normalised(self.SAYS, "/tmp/x"), cocci.normalised(
+            self.SAYS.replace(":7154:6-10", ":7160:4-8").replace("15", "99"), "/tmp/x"))
+
+    def test_options(self):
+        """As the scripts write them."""
+        self.assertEqual(cocci.options("// Copyright: x\n//  Options: --no-includes -a\n"),
+                         ["--no-includes", "-a"])
+        self.assertEqual(cocci.options("// Keywords: x\n"), [])
+
+    def blamed(self, base, *after):
+        """Who is blamed if the file says so many lines at the base and after each patch."""
+        line = "a.c: bad"
+        robot = cocci.Cocci.__new__(cocci.Cocci)
+        counts = {"base": base, "tip": after[-1],
+                  **{f"c{n}": count for n, count in enumerate(after)}}
+        robot.ask = lambda wanted, commit, files: {
+            name: Counter({line: counts[commit]} if counts[commit] else {})
+            for name in wanted}
+        with mock.patch.object(cocci.series, "git", lambda *args: "a.c"), \
+                mock.patch.object(cocci.common, "touched", lambda commit: ["a.c"]):
+            found, broken, ran = robot.new(
+                "base", "tip", [(f"c{n}", f"p{n}") for n in range(len(after))], ["s.cocci"])
+        self.assertEqual((broken, ran), ([], 1))
+        return [name for name, lines in found.items() if lines]
+
+    def test_culprit(self):
+        """The first patch with one more than the base."""
+        self.assertEqual(self.blamed(0, 0, 1, 1), ["p1"])
+        self.assertEqual(self.blamed(1, 1, 1, 2), ["p2"])
+        self.assertEqual(self.blamed(1, 1, 1, 1), [])
+
+    def test_no_culprit(self):
+        """What only several files together say is not lost."""
+        robot = cocci.Cocci.__new__(cocci.Cocci)
+        robot.ask = lambda wanted, commit, files: {
+            name: Counter({"a.c: bad": 1} if commit == "tip" else {}) for name in wanted}
+        with mock.patch.object(cocci.series, "git", lambda *args: "a.c"), \
+                mock.patch.object(cocci.common, "touched", lambda commit: ["a.c"]):
+            found, _, _ = robot.new("base", "tip", [("c", "p"), ("d", "q")], ["s.cocci"])
+        self.assertEqual(found, {"p": [], "q": ["a.c: bad (s, by some patch)"]})
+
+    def test_broken_script(self):
+        """A script that cannot run is no script that finds nothing."""
+        robot = cocci.Cocci.__new__(cocci.Cocci)
+        robot.ask = lambda wanted, commit, files: {"s.cocci": "s.cocci: exit status 2"} \
+            if wanted else {}
+        with mock.patch.object(cocci.series, "git", lambda *args: "a.c"):
+            self.assertEqual(robot.new("base", "tip", [("c", "p")], ["s.cocci"]),
+                             ({"p": []}, ["s.cocci: exit status 2"], 0))
+
+
+class Docs(unittest.TestCase):
+    """Warnings of Sphinx and of the ABI's parser."""
+
+    LOG = """\
+  SPHINX  htmldocs --> file:///x/output
+/home/u/.cache/atc-fence/linux/check/Documentation/PCI/a.rst:7: WARNING: Title underline too short.
+WARNING: ../include/linux/pci.h:12 struct member 'x' not described in 'y'
+[WARNING] Documentation/ABI/testing/x:708: abi_x doesn't have a description
+"""
+
+    def test_normalised(self):
+        """Paths are those of the tree, numbers go, chatter goes."""
+        self.assertEqual(docs.normalised(self.LOG), {
+            "Documentation/PCI/a.rst:N: WARNING: Title underline too short.",
+            "WARNING: ../include/linux/pci.h:N struct member 'x' not described in 'y'",
+            "WARNING: Documentation/ABI/testing/x:N: abi_x doesn't have a description"})
+
+    def test_outside(self):
+        """What only a part lacks is no news; what nobody has is."""
+        with tempfile.TemporaryDirectory() as tmp:
+            for name in ("driver-api/ntb", "PCI/mine"):
+                path = Path(tmp) / f"Documentation/{name}.rst"
+                path.parent.mkdir(parents=True)
+                path.write_text("", encoding="utf-8")
+            here = "Documentation/PCI/a.rst:N: WARNING: unknown document: "
+            lines = {f"{here}'../driver-api/ntb'", f"{here}'/driver-api/ntb'",
+                     f"{here}'nowhere'", f"{here}'mine'"}
+            with mock.patch.object(docs.common, "WORK", Path(tmp)):
+                self.assertEqual(docs.outside(lines, "PCI"),
+                                 {f"{here}'nowhere'", f"{here}'mine'"})
+
+
+class KUnit(unittest.TestCase):
+    """The log of a kernel with suites."""
+
+    GOOD = """\
+[    0.1] KTAP version 1
+[    0.1] 1..1
+[    0.2]     KTAP version 1
+[    0.2]     # Subtest: s
+[    0.2]     1..2
+[    0.2]     ok 1 a
+[    0.2]     ok 2 b # SKIP not here
+[    0.3] ok 1 s
+[    0.4] reboot: Restarting system
+"""
+    ALLOWS = [splat.Allow("never seen", "a suite of a later patch")]
+
+    def test_good(self):
+        """What ran is counted; an allowance of a later suite is not missed."""
+        self.assertEqual(kunit.judge(self.GOOD, self.ALLOWS),
+                         ([], "1 suites, 2 cases, 1 skipped"))
+
+    def test_bad(self):
+        """A failed case, a splat, an early end, an empty log."""
+        for text, what in (
+                (self.GOOD.replace("ok 1 a", "not ok 1 a"), "not ok: s.a"),
+                (self.GOOD + "[ 1.0] WARNING: CPU: 0 at x\n", "WARN"),
+                (self.GOOD.split("[    0.2]     ok 2")[0], "KTAP: "),
+                ("", "no test ran")):
+            self.assertIn(what, "\n".join(kunit.judge(text, ())[0]), text)
+
+    def test_canary(self):
+        """The cases are in the array, and their code before it."""
+        text = kunit.broken("static void a(void)\n{\n}\n\nstatic struct kunit_case x_cases[] = "
+                            "{\n\tKUNIT_CASE(a),\n\t{},\n};\n")
+        array = text[text.index("x_cases"):]
+        for name in kunit.CANARY_CASES:
+            self.assertIn(f"KUNIT_CASE({name})", array)
+            self.assertLess(text.index(f"void {name}"), text.index("x_cases"))
+
+
+class Mails(unittest.TestCase):
+    """A damaged mail is damaged where a tree shows it."""
+
+    MAIL = """\
+Subject: x
+
+---
+diff --git a/f b/f
+@@ -1,3 +1,4 @@ int f(void)
+ {
+ 	call();
++
++	another();
+ }
+"""
+
+    def test_damaged(self):
+        """One added line, one line of context."""
+        with tempfile.TemporaryDirectory() as tmp:
+            mail = Path(tmp) / "mail"
+            mail.write_text(self.MAIL, encoding="utf-8")
+            made = {what: copy.read_text(encoding="utf-8")
+                    for what, copy in mails.damaged(mail, Path(tmp))}
+        self.assertEqual(set(made), set(mails.EXPECT))
+        self.assertIn("+\tanother();/* canary */\n", made["tree"])
+        self.assertIn(" \tcall();/* canary */\n", made["fuzz"])
+
+
+class Report(unittest.TestCase):
+    """The report names each patch, each robot, and what was said."""
+
+    def test_text(self):
+        """Aligned cells, then the lines."""
+        with mock.patch.object(check.common, "tree_of", lambda commit: commit * 40):
+            report = check.Report("b", "t", [("c", "one/1", "x: Do"), ("d", "one/2", "x: Go")])
+        report.add("one/1", "build a", [])
+        report.add("one/1", "kunit", [], note="4 suites, 9 cases")
+        report.add("one/2", "build a", ["a.c: warning: bad"])
+        report.add("one/2", "checkpatch", [], [("CHECK:X: y: z", "the file's own style")])
+        report.canaries["build"] = True
+        text = "\n".join(report.text())
+        self.assertIn("  ok ok -   cccccccccccc  one/1  4 suites, 9 cases\n", text)
+        self.assertIn("  1  -  ok  dddddddddddd  one/2\n", text)
+        self.assertIn("one/2 x: Go\n  build a: a.c: warning: bad", text)
+        self.assertIn("  may stay: checkpatch: CHECK:X: y: z (the file's own style)", text)
+        self.assertIn("canaries: build seen", text)
+
+
+class Reasons(unittest.TestCase):
+    """What may stay has a reason, and is said."""
+
+    TEXT = """\
+[PCI: Do: it]
+checkpatch: CHECK:CAMELCASE: Avoid CamelCase: <num_VFs>: + pdev->num_VFs; => the core's name
+"""
+
+    def run_with(self, lines):
+        """The results of a patch of which checkpatch says @lines."""
+        run = check.Check.__new__(check.Check)
+        run.reasons, run.used, run.seen = check.reasons(self.TEXT), set(), set()
+        run.all = [("c", "one/1", "PCI: Do: it")]
+        with mock.patch.object(check.common, "tree_of", lambda commit: commit * 40):
+            run.report = check.Report("b", "t", run.all)
+        found = {}
+        run.results = mock.Mock()
+        run.results.add = lambda name, why=None: found.update({name: why})
+        run.add("one/1", "checkpatch", lines, kept=True)
+        run.stale()
+        return found
+
+    def test_said(self):
+        """It is allowed, and nothing else is."""
+        line = "CHECK:CAMELCASE: Avoid CamelCase: <num_VFs>: + pdev->num_VFs;"
+        self.assertEqual(self.run_with([line]), {"check.one/1.checkpatch": None})
+        self.assertIn("first: other", self.run_with([line, "other"])["check.one/1.checkpatch"])
+
+    def test_stale(self):
+        """A reason for what nobody says is an error."""
+        self.assertIn("nobody says", [why for name, why in self.run_with([]).items()
+                                      if "reason" in name][0])
+
+    def test_no_reason(self):
+        """A reason has words."""
+        with self.assertRaises(check.ui.Stop):
+            check.reasons("[a]\ncheckpatch: b =>\n")
+
+
+class Complaints(unittest.TestCase):
+    """checkpatch's lines, with what they are about."""
+
+    def test_about(self):
+        """The line of the patch, not its number."""
+        self.assertEqual(robots_text.complaints(
+            "/tmp/0001-x.patch:2: CHECK:X: y\ntotal: 0 errors\n", ["a", "+\tb  c"]),
+            ["CHECK:X: y: + b c"])
+
+
+if __name__ == "__main__":
+    unittest.main()
