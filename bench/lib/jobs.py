@@ -431,9 +431,13 @@ def robots(only=None):
 
 # --- make cover ------------------------------------------------------------
 
-def covered():
-    """What of the added lines KUnit and the scenarios execute."""
+def covered(only=None):
+    """What of the added lines KUnit and the scenarios execute; @only: a list of these."""
     results = Results()
+    runs = only.split(",") if only else ["kunit", *_usual_scenarios()]
+    for name in runs:
+        if name != "kunit" and name not in scenario.names():
+            raise ui.Stop(f"no scenario {name}: there are kunit, {', '.join(scenario.names())}")
     emulator, _ = build.qemu()
     programs = _programs()
     commit, _ = series.subject()
@@ -441,12 +445,15 @@ def covered():
     image, module = build.kernel("patched", commit, cover.CONFIG, cover.variables(files))
     kernel = {"image": image, "module": module}
     counters = cover.Counters(paths.CACHE / "linux/build" / cover.CONFIG, files)
-    lines = []
-    ui.note("cover: the KUnit suites")
-    sanitize.boot(kernel, emulator, programs, cover.OUT / "kunit",
-                  ["kunit.enable=1", "kunit.autorun=1"], on_line=lines.append)
-    counters.add("kunit", cover.decode(lines))
-    for name in _usual_scenarios():
+    if "kunit" in runs:
+        lines = []
+        ui.note("cover: the KUnit suites")
+        sanitize.boot(kernel, emulator, programs, cover.OUT / "kunit",
+                      ["kunit.enable=1", "kunit.autorun=1"], on_line=lines.append)
+        counters.add("kunit", cover.decode(lines))
+    for name in runs:
+        if name == "kunit":
+            continue
         ui.note(f"cover: scenario {name}")
         _one(name, "patched", kernel, emulator, programs, cover.OUT / "scenario")
         lines = (cover.OUT / "scenario" / "channel.log").read_text(encoding="utf-8").splitlines()
