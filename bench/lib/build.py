@@ -246,11 +246,10 @@ def module_of(build, module, env, log):
     part.rename(module)
 
 
-def kernel(which, commit, config="bench", variables=()):
+def kernel(which, commit, config="bench"):
     """
     (Image, atctest.ko) of the kernel @commit in configuration @config; @which
-    is what a person calls it, @variables are more of make's, always the same
-    for a configuration and a commit. Built unless the cache has them.
+    is what a person calls it. Built unless the cache has them.
     """
     tree = series.git("rev-parse", f"{commit}^{{tree}}")
     out = paths.CACHE / "linux/out" / \
@@ -266,7 +265,7 @@ def kernel(which, commit, config="bench", variables=()):
         paths.check_space(2)
         configure(build, config, commit, which, env, log)
         ui.run(f"build the {which} kernel ({config})",
-               make(build, "-s", *variables, "Image", "modules"), log, env=env)
+               make(build, "-s", "Image", "modules"), log, env=env)
         module_of(build, module, env, log)
         for src, dst in ((build / "System.map", out / "System.map"),
                          (build / "arch/arm64/boot/Image", out / "Image")):

@@ -26,9 +26,20 @@ REASONS = paths.BENCH / "cover.ini"
 OUT = paths.OUT / "cover"
 
 
-def variables(files):
-    """make's variables that switch gcov on for the objects of @files."""
-    return [f"GCOV_PROFILE_{name.rsplit('/', 1)[-1][:-2]}.o=y" for name in files]
+def profiled(commit, files):
+    """
+    A commit on @commit that has gcov switched on for the objects of @files. Given
+    to make, the variables would also count for objects elsewhere that have the same
+    name, such as pci.o of the EFI stub.
+    """
+    makefiles = {}
+    for name in files:
+        folder, _, file = name.rpartition("/")
+        makefile = f"{folder}/Makefile"
+        if makefile not in makefiles:
+            makefiles[makefile] = series.git("show", f"{commit}:{makefile}") + "\n"
+        makefiles[makefile] += f"GCOV_PROFILE_{file[:-2]}.o := y\n"
+    return mutants.commit_with(commit, makefiles)
 
 
 class Counters:

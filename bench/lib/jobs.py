@@ -442,7 +442,7 @@ def covered(only=None):
     programs = _programs()
     commit, _ = series.subject()
     files = mutants.added_lines(commit)
-    image, module = build.kernel("patched", commit, cover.CONFIG, cover.variables(files))
+    image, module = build.kernel("patched", cover.profiled(commit, files), cover.CONFIG)
     kernel = {"image": image, "module": module}
     counters = cover.Counters(paths.CACHE / "linux/build" / cover.CONFIG, files)
     if "kunit" in runs:

@@ -64,7 +64,7 @@ def added_lines(commit):
     return found
 
 
-def _commit(parent, files):
+def commit_with(parent, files):
     """A commit on @parent in which @files ({name: text}) are as given."""
     with tempfile.TemporaryDirectory() as tmp:
         env = dict(os.environ, GIT_INDEX_FILE=f"{tmp}/index",
@@ -115,7 +115,7 @@ def images(commit):
             rest |= {n: todo[n] for n, _ in left}
         chosen = {n: m for n, m in todo.items() if n not in rest}
         try:
-            image, _ = build.kernel(f"mutants-{len(made)}", _commit(commit, changed), CONFIG)
+            image, _ = build.kernel(f"mutants-{len(made)}", commit_with(commit, changed), CONFIG)
         except ui.Stop:
             log = (paths.LOGS / f"kernel-{CONFIG}-mutants-{len(made)}.log").read_text(
                 encoding="utf-8", errors="replace")

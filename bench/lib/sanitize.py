@@ -43,6 +43,14 @@ ALLOWS = {"asan": [], "kcsan": []}
 # KASAN keeps what was freed; what is leaked there kmemleak finds.
 BUT_FOR = {"asan": ("kernel_memory_grew_kb",), "kcsan": ()}
 
+# Races of the base that have one foot in OURS, by their functions, with the reason
+FOREIGN_RACES = {
+    ("kthread_is_per_cpu", "pci_recovery_work"):
+        "current->flags, which memalloc_noio_save() changes and the scheduler looks at",
+    ("pci_ats_supported", "pci_save_state"):
+        "bit-fields of struct pci_dev: one is set, another one that never changes is read",
+}
+
 # They are slower than the kernels of `make scenarios`.
 SLOWER = 4
 
@@ -68,10 +76,14 @@ RACE = re.compile(r"BUG: KCSAN: (?:data-race|assert: race) in (\w+)\S*(?: / (\w+
 
 
 def without_foreign_races(text, own):
-    """@text without the heading of each race that touches no function in @own."""
+    """
+    @text without the heading of each race that touches no function in @own, or is
+    one of FOREIGN_RACES.
+    """
     def foreign(line):
         match = RACE.search(line)
-        return match and not any(name in own for name in match.groups() if name)
+        return match and (match.groups() in FOREIGN_RACES or
+                          not any(name in own for name in match.groups() if name))
 
     return "".join(line for line in text.splitlines(keepends=True) if not foreign(line))
 

@@ -74,6 +74,12 @@ class Splat(unittest.TestCase):
         self.assertEqual(len(found), 1)
         self.assertIn("matches nothing", found[0])
 
+    def test_rare_allowance(self):
+        """What is left to chance need not show."""
+        rare = splat.Allow("CMDQ error", "a test", rare=True)
+        self.assertEqual(splat.scan("all is well\n", [rare]), [])
+        self.assertEqual(splat.scan("smmu: CMDQ error (cons 0x1)\n", [rare]), [])
+
     def test_reason_is_needed(self):
         with self.assertRaises(ValueError):
             splat.scan(QUIET, [splat.Allow("soft lockup", " ")])
