@@ -29,7 +29,7 @@ bench:          ## the cost table: instructions of an unmap, base against patche
 check:          ## each patch through the robots of maintainers  [TOPIC=name or name/number]
 	@$(ATC) check
 
-cover:          ## which added lines and branches KUnit and the scenarios execute, by patch
+cover:          ## which added lines and branches KUnit and the scenarios execute, by patch  [ONLY=kunit,name]
 	@$(ATC) cover
 
 mutants:        ## does a test notice each small fault in the added lines?  [ONLY=part of a file's name]

@@ -44,7 +44,7 @@ def show_help():
 
 # The variables that only some commands take
 TAKES = {
-    "ONLY": ["kunit", "scenarios", "check", "sanitize", "mutants"],
+    "ONLY": ["kunit", "scenarios", "check", "cover", "sanitize", "mutants"],
     "CONFIG": ["deb"],
     "SAN": ["sanitize", "stress"], "MINUTES": ["stress"], "SEED": ["stress"],
     "SCENARIO": ["shell"], "KERNEL": ["shell"],
@@ -116,7 +116,7 @@ def main():
     if command == "check":
         return jobs.robots(only or os.environ.get("TOPIC"))
     if command == "cover":
-        return jobs.covered()
+        return jobs.covered(only)
     if command == "deb":
         return jobs.packages(os.environ.get("CONFIG") or "small")
     if command == "mutants":

@@ -7,7 +7,8 @@ gcov counts in the kernel; the guest sends its counters through the verdict
 channel when it is done, gcov-tool adds those of all runs, and gcov says which
 line they belong to. The report in out/cover/ is by patch and by line. A line
 that nothing executes needs a reason in bench/cover.ini, and a reason there needs
-such a line.
+such a line. What each run executes is kept, too: `make mutants` runs only the
+scenarios that can notice a mutant.
 """
 
 import base64
@@ -33,15 +34,17 @@ def variables(files):
 class Counters:
     """The counters of many runs, added up in out/cover/sum."""
 
-    def __init__(self, tree):
+    def __init__(self, tree, names):
+        self.names = names
+        self.by_run = {}
         self.sum = OUT / "sum"
         shutil.rmtree(self.sum, ignore_errors=True)
         OUT.mkdir(parents=True, exist_ok=True)
         self.tree = tree
         self.runs = 0
 
-    def add(self, files):
-        """@files: {path in the guest: bytes} of one run."""
+    def add(self, run, files):
+        """@files: {path in the guest: bytes} of the run called @run."""
         one = OUT / "one"
         shutil.rmtree(one, ignore_errors=True)
         for name, data in files.items():
@@ -51,6 +54,9 @@ class Counters:
             path.write_bytes(data)
         if not files:
             raise ui.Stop("the guest sent no counters: is gcov in its kernel?")
+        self.by_run[run] = {
+            name: sorted(line for line, (count, _) in self.lines(name, one).items() if count)
+            for name in self.names}
         if self.runs:
             both = OUT / "both"
             shutil.rmtree(both, ignore_errors=True)
@@ -62,10 +68,10 @@ class Counters:
             one.rename(self.sum)
         self.runs += 1
 
-    def lines(self, name):
+    def lines(self, name, where=None):
         """{line of the source file @name: (count, [count of each branch])}."""
         stem = name[:-2]
-        gcda = next(iter(self.sum.rglob(f"{stem}.gcda")), None)
+        gcda = next(iter((where or self.sum).rglob(f"{stem}.gcda")), None)
         if gcda is None:
             return {}
         shutil.copy2(self.tree / f"{stem}.gcno", gcda.with_suffix(".gcno"))
@@ -87,6 +93,25 @@ class Counters:
                         new = [a + b for a, b in zip(new, branches)]
                     found[line["line_number"]] = (count + line["count"], new)
         return dict(found)
+
+
+def executed(tree):
+    """
+    {(file, line): names of the runs that execute it} as of the last `make cover`,
+    or None if that was not of @tree.
+    """
+    try:
+        stored = json.loads((OUT / "runs.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    if stored["tree"] != tree:
+        return None
+    found = defaultdict(set)
+    for run, files in stored["runs"].items():
+        for name, lines in files.items():
+            for line in lines:
+                found[name, line].add(run)
+    return found
 
 
 def decode(lines):
@@ -120,6 +145,9 @@ def reasons():
 
 def report(results, commit, counters):
     """Write out/cover/report.txt and say what is not covered."""
+    tree = series.git("rev-parse", f"{commit}^{{tree}}")
+    (OUT / "runs.json").write_text(json.dumps({"tree": tree, "runs": counters.by_run}),
+                                   encoding="utf-8")
     why, used = reasons(), set()
     by_patch = defaultdict(lambda: [0, 0, 0, 0, []])
     for name, (text, _) in mutants.added_lines(commit).items():
@@ -137,8 +165,7 @@ def report(results, commit, counters):
             if not count:
                 used.add(key)
                 row[4].append((name, number, key[1], why.get(key)))
-    out = [f"series: tree {series.git('rev-parse', commit + '^{tree}')}, "
-           f"{counters.runs} runs", "", f"{'lines':>12} {'branches':>12}  patch"]
+    out = [f"series: tree {tree}, {counters.runs} runs", "", f"{'lines':>12} {'branches':>12}  patch"]
     total, missing = [0, 0, 0, 0], 0
     for patch in series.git("rev-list", "--reverse", f"{series.base()}..{commit}").split():
         row = by_patch.get(patch)

@@ -431,26 +431,33 @@ def robots(only=None):
 
 # --- make cover ------------------------------------------------------------
 
-def covered():
-    """What of the added lines KUnit and the scenarios execute."""
+def covered(only=None):
+    """What of the added lines KUnit and the scenarios execute; @only: a list of these."""
     results = Results()
+    runs = only.split(",") if only else ["kunit", *_usual_scenarios()]
+    for name in runs:
+        if name != "kunit" and name not in scenario.names():
+            raise ui.Stop(f"no scenario {name}: there are kunit, {', '.join(scenario.names())}")
     emulator, _ = build.qemu()
     programs = _programs()
     commit, _ = series.subject()
     files = mutants.added_lines(commit)
     image, module = build.kernel("patched", commit, cover.CONFIG, cover.variables(files))
     kernel = {"image": image, "module": module}
-    counters = cover.Counters(paths.CACHE / "linux/build" / cover.CONFIG)
-    lines = []
-    ui.note("cover: the KUnit suites")
-    sanitize.boot(kernel, emulator, programs, cover.OUT / "kunit",
-                  ["kunit.enable=1", "kunit.autorun=1"], on_line=lines.append)
-    counters.add(cover.decode(lines))
-    for name in _usual_scenarios():
+    counters = cover.Counters(paths.CACHE / "linux/build" / cover.CONFIG, files)
+    if "kunit" in runs:
+        lines = []
+        ui.note("cover: the KUnit suites")
+        sanitize.boot(kernel, emulator, programs, cover.OUT / "kunit",
+                      ["kunit.enable=1", "kunit.autorun=1"], on_line=lines.append)
+        counters.add("kunit", cover.decode(lines))
+    for name in runs:
+        if name == "kunit":
+            continue
         ui.note(f"cover: scenario {name}")
         _one(name, "patched", kernel, emulator, programs, cover.OUT / "scenario")
         lines = (cover.OUT / "scenario" / "channel.log").read_text(encoding="utf-8").splitlines()
-        counters.add(cover.decode(lines))
+        counters.add(name, cover.decode(lines))
     cover.report(results, commit, counters)
     return results.close()
 
@@ -470,10 +477,17 @@ def mutations(only=None):
     programs = _programs()
     commit, _ = series.subject()
     names = _usual_scenarios()
+    executed = cover.executed(series.git("rev-parse", f"{commit}^{{tree}}"))
+    if executed is None:
+        ui.note("no `make cover` of this tree: what the suites let pass needs all scenarios")
     _, module = build.kernel("patched", commit, mutants.CONFIG)
 
-    def scenarios_with(image, number):
-        for name in names:
+    def scenarios_with(image, number, mutant):
+        runs = names if executed is None else [
+            n for n in names
+            # gcov counts a statement on one of its lines
+            if any(n in executed.get((mutant.file, mutant.line + i), ()) for i in range(-3, 2))]
+        for name in runs:
             result = scenario.run(
                 name, which="patched", image=image, module=module, qemu=emulator,
                 programs=programs, outdir=paths.OUT / "mutants" / "scenario",

@@ -216,8 +216,8 @@ def reasons():
 
 def mutants(results, emulator, allows, survivors_run, only=None):
     """
-    All of it. @allows: what the suites may log. @survivors_run(image, number):
-    the scenarios with one mutant, None or what killed it. @only: a part of a
+    All of it. @allows: what the suites may log. @survivors_run(image, number,
+    mutant): the scenarios with it, None or what killed it. @only: a part of a
     file's name.
     """
     commit, _ = series.subject()
@@ -261,7 +261,7 @@ def mutants(results, emulator, allows, survivors_run, only=None):
 def _report(results, lived, survivors_run, verdicts, every, only):
     why_not = reasons()
     for image, number, mutant, key in lived:
-        why = survivors_run(image, number)
+        why = survivors_run(image, number, mutant)
         if why:
             verdicts.add(key, f"scenario {why}")
         elif key not in why_not:

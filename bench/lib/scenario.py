@@ -350,7 +350,7 @@ def _append(scenario, interactive):
 
 def run(name, *, which, image, module, qemu, outdir, programs=None, busybox=None,
         interactive=False, qemu_extra=(), progress=print, slower=1, clean=str,
-        more=()):
+        more=(), but_for=()):
     """
     Run the scenario @name (or a Scenario) on the kernel @image and judge it.
 
@@ -359,7 +359,8 @@ def run(name, *, which, image, module, qemu, outdir, programs=None, busybox=None
     @programs: the guest's, as guest.build_programs() returns them (built if None)
     @interactive: a shell on this terminal instead; the result is None
     @qemu_extra: more arguments for QEMU, @progress: called with one line at a time
-    @more: words for the kernel's command line, @slower: factor for the timeout, @clean: takes out of a log what is not looked at
+    @more: words for the kernel's command line, @slower: factor for the timeout
+    @clean: takes out of a log what is not looked at, @but_for: fields that say nothing here
     Everything is left in @outdir; the result is as of judge().
     """
     scenario = name if isinstance(name, Scenario) else load(name)
@@ -394,7 +395,7 @@ def run(name, *, which, image, module, qemu, outdir, programs=None, busybox=None
     console, stored.console = stored.console, clean(stored.console)
     # A foreign report that was taken out has many lines.
     result = judge(scenario, which, stored,
-                   but_for=("log_lines",) if stored.console != console else ())
+                   but_for=(*but_for, *(("log_lines",) if stored.console != console else ())))
     (outdir / "result.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     return result
 
