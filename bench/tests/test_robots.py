@@ -5,6 +5,7 @@ import sys
 import tempfile
 import unittest
 from collections import Counter
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
 from unittest import mock
 
@@ -324,6 +325,99 @@ class Complaints(unittest.TestCase):
         self.assertEqual(robots_text.complaints(
             "/tmp/0001-x.patch:2: CHECK:X: y\ntotal: 0 errors\n", ["a", "+\tb  c"]),
             ["CHECK:X: y: + b c"])
+
+
+class Whole(unittest.TestCase):
+    """A run from end to end, with robots that need no kernel."""
+
+    PATCHES = [("c1", "one/1", "x: Do"), ("c2", "two/1", "x: Go")]
+
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.out = Path(folder.name)
+        self.built, self.results = [], {}
+
+    def says(self, commit):
+        """A build that complains about the second patch."""
+        self.built.append(commit)
+        return ["a.c: warning: bad"] if commit == "c2" else []
+
+    def run_it(self, only=None, deaf=""):
+        """The results of a run; the robot @deaf sees no canary."""
+        variant = mock.Mock(key=lambda commit: f"v {commit}", says=self.says, canary=lambda
+                            commit: [] if deaf == "build" else [
+                                check.CANARY["build"], check.CANARY["sparse"]])
+        variant.name = "v"
+        suites = mock.Mock(canary=lambda: ["end"] if deaf == "kunit" else [])
+        suites.start = lambda commit, name: kunit.Verdict(lambda: ([], "1 suites, 2 cases"))
+        said = {"canary": [check.CANARY["checkpatch"], check.CANARY["codespell"]]}
+        results = mock.Mock()
+        results.add = lambda name, why=None, skipped=False: self.results.update({name: why})
+        with ExitStack() as stack:
+            for where, name, what in (
+                    (check, "OUT", self.out), (check, "REASONS", self.out / "none"),
+                    (check.paths, "LOGS", self.out), (check.paths, "locked",
+                                                      lambda name: nullcontext()),
+                    (check.series, "base", lambda: "b"), (check.series, "apply", lambda: "t"),
+                    (check.series, "topics", lambda: ["one", "two"]),
+                    (check, "commits", lambda: self.PATCHES),
+                    (check.Check, "prepare", lambda self: None),
+                    (check.common, "tree_of", lambda commit: commit * 20),
+                    (check.common, "touched", lambda commit, kinds="": []),
+                    (check.common, "seeded", lambda base, edits: "canary"),
+                    (check.mails, "check", lambda base, only, log: (
+                        {"c1": [], "c2": []}, {("one", "b4"): None}, {"mail-tree": True})),
+                    (check.docs, "canary", lambda base, verdicts, log: []),
+                    (check.docs, "Docs", lambda base, verdicts, log: mock.Mock(
+                        says=lambda commits: {"c2": {"PCI": []}})),
+                    (check.cocci, "canary", lambda verdicts, log, base: True),
+                    (check.cocci, "check", lambda *args: ({"one/1": [], "two/1": []}, [], 3)),
+                    (check.builds, "variants", lambda: ["v"]),
+                    (check.builds, "Variant", lambda *args: variant),
+                    (check.kunit, "Suites", lambda *args: suites),
+                    (check.text, "key", lambda kind, commit: f"{kind} {commit}"),
+                    (check.text, "maintained", lambda files: []),
+                    (check.text, "checkpatch", lambda commit, log: said.get(commit, [])),
+                    (check.text, "kernel_doc", lambda commit, log: [
+                        check.CANARY["kernel-doc"]] if commit == "canary" else [])):
+                stack.enter_context(mock.patch.object(where, name, what))
+            for quiet in ("say", "note"):
+                stack.enter_context(mock.patch.object(check.ui, quiet))
+            check.check(results, only)
+        suites.end.assert_called()
+        return {name: why for name, why in self.results.items() if why}
+
+    def test_one_bad_patch(self):
+        """It is named; the other, the canaries and the topics are fine."""
+        self.assertEqual(self.run_it(), {
+            "check.two/1.build.v": "1 messages, first: a.c: warning: bad"})
+        self.assertIn("check.one/1.kunit", self.results)
+        self.assertIn("check.two/1.docs.PCI", self.results)
+        self.assertIn("check.one.b4", self.results)
+        self.assertIn("two/1 x: Go\n  build v: a.c: warning: bad",
+                      (self.out / "report.txt").read_text(encoding="utf-8"))
+
+    def test_second_run(self):
+        """Nothing is built again, and the same is bad."""
+        first = self.run_it()
+        self.assertEqual(self.built, ["c1", "c2"])
+        self.results = {}
+        self.assertEqual(self.run_it(), first)
+        self.assertEqual(self.built, ["c1", "c2"])
+
+    def test_part(self):
+        """A topic, a patch, and neither."""
+        self.assertEqual(self.run_it("one"), {})
+        self.assertNotIn("check.two/1.kunit", self.results)
+        self.assertEqual(list(self.run_it("two/1")), ["check.two/1.build.v"])
+        with self.assertRaises(check.ui.Stop):
+            self.run_it("three")
+
+    def test_deaf(self):
+        """A canary that is not seen fails the run."""
+        self.assertIn("check.canary.build", self.run_it(deaf="build"))
+        self.assertIn("check.canary.kunit-end", self.run_it(deaf="kunit"))
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ CANARY_DOC = "Documentation/PCI/acpi-info.rst"
 CANARY_DOC_TEXT = """
 
 Bench canary with a heading
-===
+==========
 
 See :doc:`bench-canary-nowhere`.
 """

@@ -109,7 +109,6 @@ class Suites:
                                   [(a.pattern, a.reason) for a in allows], TIMEOUT,
                                   paths.BENCH / "lib/robots/kunit.py")
         self.names = [re.match(r"(?:# )?CONFIG_(\w+)", line)[1] for line in self.wanted]
-        self.of_base = self._known(base)
         self.pool = ThreadPoolExecutor(1)
         self.running = None
         self.lock = threading.Lock()
