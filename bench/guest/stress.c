@@ -413,6 +413,13 @@ static bool plug(int fn)
 			slot_power(fn, "1");
 		usleep(20000);
 	}
+	/*
+	 * It is there before device_add() is done with it, which wants the lock of
+	 * the device inside of pciehp's reset_lock: a reset of the slot has them
+	 * the other way round. Its driver comes last.
+	 */
+	for (int i = 0; i < 500 && present(fn) && !has_driver(fn); i++)
+		usleep(20000);
 	return present(fn);
 }
 
