@@ -34,21 +34,23 @@ static pid_t io_pid;
 static void request(struct ep *ep)
 {
 	struct atctest_slot s = ep_map(ep, SLOT_IO);
-	struct atctest_cmd c;
+	bool ok = false;
 
-	for (;;) {
+	while (!io->stop) {
 		ep_fill(ep, ATCTEST_SLOT_BUF, DEVICE, LEN);
-		c = ep_cmd(ep, ATC_CMD_WRITE, s.iova, LEN);
-		if (c.result == ATC_OK || io->stop)
+		/* A reset in between has taken away what was to be written */
+		ok = ep_cmd(ep, ATC_CMD_WRITE, s.iova, LEN).result == ATC_OK &&
+		     !ep_check(ep, ATCTEST_SLOT_BUF, DEVICE, LEN);
+		if (ok)
 			break;
 		io->retries++;
 		usleep(5000);
 	}
-	if (c.result == ATC_OK && ep_check(ep, SLOT_IO, DEVICE, LEN))
+	if (ok && ep_check(ep, SLOT_IO, DEVICE, LEN))
 		io->lost++;
 	ep_unmap(ep, SLOT_IO, 0, NULL, NULL);
 	ep_free(ep, SLOT_IO);
-	io->done += c.result == ATC_OK;
+	io->done += ok;
 }
 
 bool step_start_io(void)
