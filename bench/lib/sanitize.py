@@ -93,6 +93,7 @@ def without_foreign_races(text, own):
 # taken in different orders.
 CYCLE = re.compile(r"WARNING: possible circular locking dependency detected")
 CYCLE_LINES = 120
+LOCKDEP_LINE = re.compile(r"\+0x[0-9a-f]+/0x|\{[-.+?!]{4}\}|lock\(|-->")
 PCIEHP = re.compile(r"&ctrl->reset_lock")
 NOT_PCIEHP = re.compile(r"iommu|smmu|pci_recovery|&group->|vfio")
 
@@ -105,7 +106,8 @@ def without_foreign_cycle(text):
         return text
     trace = next((i for i in range(start, min(start + CYCLE_LINES, len(lines)))
                   if "Call trace:" in lines[i]), None)
-    report = "".join(line for line in lines[start:trace] if not re.search(r"\d\d:\d\d\.\d", line))
+    # Without what others have logged in between
+    report = "".join(line for line in lines[start:trace] if LOCKDEP_LINE.search(line))
     if trace is None or not PCIEHP.search(report) or NOT_PCIEHP.search(report):
         return text
     return "".join(lines[:start] + lines[start + 1:trace] + lines[trace + 1:])
