@@ -15,6 +15,8 @@ from . import (archive, build, check, cost, cover, deb, guest, ktap, litmus, mut
                sanitize, scenario, series, splat, stress, ui, vm)
 
 PLAN = paths.BENCH / "plan"
+# how many failures the end of a run repeats
+AT_THE_END = 12
 KERNELS = ("base", "patched")
 # what kunit.py takes as --kunitconfig, in the kernel tree
 KUNIT = ["drivers/iommu/arm/arm-smmu-v3/.kunitconfig", "drivers/iommu/.kunitconfig"]
@@ -55,6 +57,12 @@ class Results:
         for name in unknown:
             self.all[name] = self.all[name] or "not in bench/plan: add it there"
             ui.note(f"FAIL  {name}: {self.all[name]}")
+        # Once more, together: who sees only the end of a log sees what failed.
+        bad = [(name, why) for name, why in self.all.items() if why and why != "skip"]
+        for name, why in bad[:AT_THE_END]:
+            ui.say(f"failed: {name}: {why}")
+        if bad[AT_THE_END:]:
+            ui.say(f"failed: {len(bad) - AT_THE_END} more, see above")
         skipped = sum(why == "skip" for why in self.all.values())
         passed = sum(why is None for why in self.all.values())
         failed = len(self.all) - passed - skipped

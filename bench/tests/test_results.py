@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The closing lines of a run."""
+
+import io
+import sys
+import unittest
+from contextlib import redirect_stderr, redirect_stdout
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from lib import jobs  # noqa: E402
+
+
+def closed(results, planned=None):
+    """(exit code, the lines on standard output) of results.close()."""
+    said = io.StringIO()
+    with redirect_stdout(said), redirect_stderr(io.StringIO()):
+        code = results.close(planned)
+    return code, said.getvalue().splitlines()
+
+
+class Close(unittest.TestCase):
+    """Results.close()"""
+
+    def setUp(self):
+        self.results = jobs.Results()
+
+    def add(self, *args, **kwargs):
+        with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+            self.results.add(*args, **kwargs)
+
+    def test_all_pass(self):
+        self.add("a")
+        self.add("b")
+        self.assertEqual(closed(self.results, ["a", "b"]), (0, ["2 passed, 0 failed"]))
+
+    def test_failures_are_repeated_before_the_closing_line(self):
+        self.add("a")
+        self.add("b", "it broke")
+        self.assertEqual(closed(self.results),
+                         (1, ["failed: b: it broke", "1 passed, 1 failed"]))
+
+    def test_many_failures_are_counted(self):
+        for number in range(jobs.AT_THE_END + 3):
+            self.add(f"n{number}", "no")
+        code, lines = closed(self.results)
+        self.assertEqual(code, 1)
+        self.assertEqual(lines[-2], "failed: 3 more, see above")
+        self.assertEqual(len(lines), jobs.AT_THE_END + 2)
+
+    def test_planned_but_missing_and_unplanned(self):
+        self.add("new")
+        code, lines = closed(self.results, ["old"])
+        self.assertEqual(code, 1)
+        self.assertEqual(lines[-1], "0 passed, 2 failed")
+
+    def test_skipped_is_neither(self):
+        self.add("a")
+        self.add("b", skipped=True)
+        self.assertEqual(closed(self.results), (0, ["1 passed, 0 failed, 1 skipped"]))
+
+    def test_nothing_ran(self):
+        self.assertEqual(closed(self.results), (1, ["0 passed, 0 failed"]))
+
+
+if __name__ == "__main__":
+    unittest.main()
