@@ -199,14 +199,17 @@ def _key(commit, release):
     return digest.hexdigest()[:40]
 
 
-def _touched(release):
-    """Every path that a patch of the series touches, on a kernel @release."""
+def _all():
+    return [patch for topic in topics() for patch in patches(topic)]
+
+
+def _touched(texts):
+    """Every path that a patch of @texts touches."""
     found = set()
-    for topic in topics():
-        for patch in patches(topic):
-            for line in (patch.read_bytes() + fitting(patch, release)).decode().splitlines():
-                if match := re.match(r"diff --git a/(\S+) b/(\S+)$", line):
-                    found.update(match.groups())
+    for text in texts:
+        for line in text.decode().splitlines():
+            if match := re.match(r"diff --git a/(\S+) b/(\S+)$", line):
+                found.update(match.groups())
     return sorted(found)
 
 
@@ -218,14 +221,14 @@ def _mark(topic, repo):
 
 
 @contextmanager
-def _workplace(commit, release):
-    """A sparse work tree of @commit that holds just what the series touches."""
+def _workplace(commit, texts):
+    """A sparse work tree of @commit that holds just what the patches @texts touch."""
     with paths.locked(LOCK), tempfile.TemporaryDirectory(dir=paths.CACHE) as tmp:
         work = Path(tmp) / "work"
         git("worktree", "add", "-q", "--no-checkout", "--detach", str(work), commit)
         try:
             git("sparse-checkout", "set", "--no-cone", "--stdin", repo=work,
-                data="".join(f"/{p}\n" for p in ["Makefile", *_touched(release)]).encode())
+                data="".join(f"/{p}\n" for p in ["Makefile", *_touched(texts)]).encode())
             git("checkout", "-q", repo=work)
             yield work
         finally:
@@ -241,7 +244,8 @@ def apply():
     done = git("rev-parse", "-q", "--verify", ref, check=False)
     if done:
         return done
-    with _workplace(commit, release) as work:
+    texts = [p.read_bytes() for p in _all()] + [fitting(p, release) for p in _all()]
+    with _workplace(commit, texts) as work:
         count = _am_all(work, release)
         head = git("rev-parse", "HEAD", repo=work)
     git("update-ref", ref, head)
@@ -478,8 +482,9 @@ def _export_replaced(new):
                           "may be no other patches, subjects and cover letters for "
                           f"linux {release}")
     kept = {}
-    with _workplace(commit, release) as work:
-        for patch in [p for topic in topics() for p in patches(topic)]:
+    texts = [p.read_bytes() for patch in _all() for p in (patch, new / _name(patch))]
+    with _workplace(commit, texts) as work:
+        for patch in _all():
             ours, theirs = (p.read_text(encoding="utf-8") for p in (patch, new / _name(patch)))
             want = _tree_with(work, theirs.encode())
             if want is None:
@@ -496,7 +501,7 @@ def _export_replaced(new):
                 raise ui.Stop(f"{_name(patch)} with its difference does not make the tree of "
                               f"{paths.TREE.name}/")
     ui.say(f"exported what is different in {len(kept)} patches to series/{where.name}/; the "
-           f"other {sum(len(patches(t)) for t in topics()) - len(kept)} are those of series/")
+           f"other {len(_all()) - len(kept)} are those of series/")
     shutil.rmtree(where, ignore_errors=True)
     for file, text in kept.items():
         file.parent.mkdir(parents=True, exist_ok=True)

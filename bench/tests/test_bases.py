@@ -229,7 +229,7 @@ class Toy(unittest.TestCase):
 
     def test_stale(self):
         """The patch has changed where it is different: nothing goes on."""
-        self.explained()
+        tree = self.explained()
         self.original(r"^\+not now", "+not now!")
         self.assertRegex(series.misfits("7.2")[0], "does not fit the patch any more")
         for command in (series.apply, lambda: series.apply_to(self.kernel("mine", 2, "then"))):
@@ -238,6 +238,13 @@ class Toy(unittest.TestCase):
         self.diff(lambda text: text.replace("not now", "not now!")
                   .replace("not then", "not then!"))
         self.assertEqual(series.git("show", f"{series.apply()}:b.c"), "one\nnot then!\nthree")
+        # Or from a tree, with the reason that was there.
+        self.original(r"^\+not now!", "+not now?")
+        (tree / "b.c").write_text("one\nnot then?\nthree\n", encoding="utf-8")
+        series.git("commit", "-q", "-a", "--amend", "--no-edit", repo=tree)
+        series.export()
+        self.assertEqual(series.misfits("7.2"), [])
+        self.assertEqual(series.git("show", f"{series.apply()}:b.c"), "one\nnot then?\nthree")
 
     def test_the_rest_may_change(self):
         """Line numbers, blobs, and lines elsewhere: the difference follows the patch."""
