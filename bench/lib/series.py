@@ -305,10 +305,11 @@ def _am_all(repo, release, marks=True):
             if error:
                 failed = re.findall(r"error: (?:patch failed: )?(\S+?):", error)
                 what = f" at {failed[0]}" if failed else ""
+                how = "see \"Another base\" in doc/bench.md" if paths.SUFFIX else \
+                    "`make tree`, then in linux/ `git fetch DIR HEAD` and `git rebase " \
+                    "--keep-empty --onto FETCH_HEAD base`"
                 raise ui.Stop(f"{patch.relative_to(paths.TOP)} does not apply{what}: "
-                              "the base is not the one it was made for: `make tree`, "
-                              "then in linux/ `git fetch DIR HEAD` and `git rebase "
-                              "--keep-empty --onto FETCH_HEAD base`")
+                              f"the base is not the one it was made for: {how}")
             count += 1
     return count
 

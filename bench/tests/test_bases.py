@@ -257,6 +257,14 @@ class Toy(unittest.TestCase):
         self.assertEqual(series.git("show", f"{head}:b.c"), "one\nnot then\nthree")
         self.assertIn("For a reason.", series.git("log", "-1", "--format=%B", head))
 
+    def test_new_conflict(self):
+        """A patch that fits no more, and nothing is kept for it: where to read on."""
+        self.explained()
+        (self.top / f"series/for-7.2/one/{self.names[1]}.diff").unlink()
+        with self.assertRaisesRegex(ui.Stop, f"one/{self.names[1]} does not apply at b.c.*"
+                                             "Another base"):
+            series.apply()
+
     def test_odd_files(self):
         """Each file there belongs to a patch."""
         self.explained()
