@@ -24,6 +24,7 @@ variables:
   KERNEL=base|patched  the kernel of `make shell` (default patched)
   LINUX=dir            your own kernel tree as the base (run, test, scenarios, kunit,
                        tree), or the tree that `make apply` works in
+  BASE=7.2             another base from Debian's archive than the usual one
   QEMU=dir             your own QEMU source tree instead of Debian's
   DOWNLOADS=dir        a folder that may hold the pinned tarballs (read only)
   JOBS=n               parallel compiler jobs (default: all CPUs)
@@ -50,6 +51,8 @@ TAKES = {
     "SCENARIO": ["shell"], "KERNEL": ["shell"],
     "TOPIC": ["mbox", "check"], "SIGNOFF": ["mbox"],
     "PLAN": ["test"],
+    "BASE": ["run", "kunit", "scenarios", "bench", "sanitize", "stress", "shell", "tree",
+             "export"],
 }
 
 
@@ -60,6 +63,10 @@ def refuse(command):
             own = [key for key, who in TAKES.items() if command in who]
             raise ui.Stop(f"make {command} takes no {name}=" + (
                 f", but {'= and '.join(own)}=" if own else ""))
+    paths.check_base()
+    # Also from the environment: the others know the usual base only.
+    if paths.SUFFIX and command not in ["help", *TAKES["BASE"]]:
+        raise ui.Stop(f"make {command} takes no BASE=")
 
 
 def need(variable, choices=None):

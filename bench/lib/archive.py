@@ -231,9 +231,9 @@ def _offered(name, digest):
 def linux_tarball():
     """
     (path, pinned) of the kernel's source tarball: the pinned one, or, said
-    loudly, the newest 7.3.y that the archive has.
+    loudly, the newest of the same release (7.3.y) that the archive has.
     """
-    pin = paths.pins("linux")
+    pin = paths.pins(paths.LINUX)
     if found := _offered(pin["tarball"], pin["sha256"]):
         return found, True
     ui.note(f"fetching {pin['package']} {pin['version']} from Debian's archive")

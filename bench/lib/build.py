@@ -112,7 +112,7 @@ def _qemu_unpack(own, pin):
 
 def vmlinux(config="bench"):
     """Symbols of the kernel that was built last in @config."""
-    return paths.CACHE / "linux/build" / config / "vmlinux"
+    return paths.CACHE / paths.LINUX / "build" / config / "vmlinux"
 
 
 def qemu():
@@ -235,7 +235,7 @@ def _module_digest():
 def module_of(build, module, env, log):
     """Build atctest.ko as the file @module for the kernel in @build."""
     module.parent.mkdir(parents=True, exist_ok=True)
-    work = paths.CACHE / "linux/build/guest"
+    work = paths.CACHE / paths.LINUX / "build/guest"
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True)
     for file in _module_files():
@@ -252,14 +252,14 @@ def kernel(which, commit, config="bench"):
     is what a person calls it. Built unless the cache has them.
     """
     tree = series.git("rev-parse", f"{commit}^{{tree}}")
-    out = paths.CACHE / "linux/out" / \
+    out = paths.CACHE / paths.LINUX / "out" / \
         f"{tree[:16]}-{_digest(*[p.read_bytes() for p in _fragments(config)])[:8]}"
     module = out / _module_digest() / "atctest.ko"
     if (out / "Image").exists() and module.exists():
         return out / "Image", module
-    with paths.locked("linux"):
+    with paths.locked(paths.LINUX):
         checkout(commit)
-        build = paths.CACHE / "linux/build" / config
+        build = paths.CACHE / paths.LINUX / "build" / config
         env, log = ccache_env(), paths.LOGS / f"kernel-{config}-{which}.log"
         log.unlink(missing_ok=True)
         paths.check_space(2)
@@ -292,9 +292,10 @@ def kunit(commit, configs, filter_glob=None):
     log = paths.LOGS / "kunit.log"
     raw = paths.OUT / "kunit" / "kernel.log"
     raw.parent.mkdir(parents=True, exist_ok=True)
-    with paths.locked("linux"):
+    with paths.locked(paths.LINUX):
         checkout(commit)
-        build = paths.CACHE / "linux/build/kunit"
+        build = paths.CACHE / paths.LINUX / "build/kunit"
+        build.parent.mkdir(parents=True, exist_ok=True)
         env = ccache_env()
         env["PATH"] = f"{emulator.parent}:{env['PATH']}"
         tool = [series.REPO / "tools/testing/kunit/kunit.py"]

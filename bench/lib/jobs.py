@@ -104,7 +104,7 @@ def _versions(found, qemu_tree):
     return {
         "base_tree": found["base"]["tree"], "patched_tree": found["patched"]["tree"],
         "patched_from": found["patched"]["text"], "qemu_tree": qemu_tree,
-        "kernel": os.environ.get("LINUX") or paths.pins("linux")["version"],
+        "kernel": os.environ.get("LINUX") or paths.pins(paths.LINUX)["version"],
         "qemu": os.environ.get("QEMU") or paths.pins("qemu")["version"]}
 
 

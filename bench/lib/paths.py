@@ -14,9 +14,6 @@ from . import ui
 TOP = Path(__file__).resolve().parents[2]
 BENCH = TOP / "bench"
 SERIES = TOP / "series"
-OUT = Path(os.environ.get("OUT") or TOP / "out")
-LOGS = OUT / "log"
-TREE = TOP / "linux"
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "atc-fence"
 # More downloads, read only: a folder with the pinned tarballs.
 DOWNLOADS = os.environ.get("DOWNLOADS")
@@ -25,11 +22,40 @@ DOWNLOADS = os.environ.get("DOWNLOADS")
 COLD_GIB = 9
 
 
-def pins(section):
-    """One section of pins.ini."""
+def _pins():
     parser = configparser.ConfigParser()
     parser.read(BENCH / "pins.ini")
-    return parser[section]
+    return parser
+
+
+def pins(section):
+    """One section of pins.ini."""
+    return _pins()[section]
+
+
+def suffix(base):
+    """
+    What tells the things of the base @base from those of the usual one: sources
+    and builds in the cache, locks, output, and the tree to hack in.
+    """
+    return "" if base in (None, "", pins("linux")["release"]) else f"-{base}"
+
+
+SUFFIX = suffix(os.environ.get("BASE"))
+# The base's section of pins.ini, its folder in the cache, and its lock
+LINUX = "linux" + SUFFIX
+OUT = Path(os.environ.get("OUT") or TOP / "out") / (SUFFIX and LINUX)
+LOGS = OUT / "log"
+TREE = TOP / LINUX
+
+
+def check_base():
+    """Stop if BASE= names no base that is pinned."""
+    found = _pins()
+    there = [found[name]["release"] for name in found.sections()
+             if name == "linux" or name.startswith("linux-")]
+    if LINUX not in found.sections():
+        raise ui.Stop(f"no BASE={SUFFIX[1:]}: there are {', '.join(there)}")
 
 
 def jobs():

@@ -65,7 +65,7 @@ def kinds(only):
 @functools.cache
 def own_functions(san):
     """Names of the functions of OURS in the kernel that was built last."""
-    tree = paths.CACHE / "linux/build" / f"bench+{san}"
+    tree = paths.CACHE / paths.LINUX / "build" / f"bench+{san}"
     objects = [str(p) for where in OURS for p in sorted((tree / where).rglob("*.o"))]
     text = subprocess.run([build.CROSS + "nm", *objects], capture_output=True, text=True,
                           check=False).stdout

@@ -6,6 +6,9 @@ series/<topic>/ holds one file per patch and the cover letter. In git each
 topic starts with an empty commit, "[topic] name: subject", whose body is the
 cover letter; so a rebase carries topics and covers along, and `export` needs
 nothing but the history to write every file again, byte for byte.
+
+series/for-<release>/ holds what is different in the patches that do not fit
+another release of the kernel (see otherbase.py).
 """
 
 import filecmp
@@ -15,17 +18,20 @@ import re
 import shutil
 import subprocess
 import tempfile
+from contextlib import contextmanager
 from pathlib import Path
 
-from . import archive, paths, ui
+from . import archive, otherbase, paths, ui
 
-REPO = paths.CACHE / "linux/src"
+REPO = paths.CACHE / paths.LINUX / "src"
+LOCK = "series" + paths.SUFFIX
 WHO = {"NAME": "atc-fence", "EMAIL": "atc-fence@example.invalid",
        "DATE": "2026-01-01T00:00:00Z"}
 IDENTITY = {f"GIT_{role}_{key}": value for role in ("AUTHOR", "COMMITTER")
             for key, value in WHO.items()}
 MARK = re.compile(r"\[topic\] ([a-z0-9-]+): (.*)")
 COVER = "0000-cover-letter.txt"
+DIFF = ".diff"
 LIMIT = 15
 
 
@@ -51,14 +57,16 @@ def _import(tree, message):
 
 
 def base():
-    """The base commit: LINUX= if given, else Debian's pinned source."""
+    """The base commit: LINUX= if given, else Debian's pinned source of BASE=."""
     own = os.environ.get("LINUX")
+    if own and paths.SUFFIX:
+        raise ui.Stop("give LINUX= or BASE=, not both")
     if own and not is_kernel(Path(own)):
         raise ui.Stop(f"LINUX={own}: " + ("no kernel source tree (its Makefile names no "
                                           "VERSION)" if Path(own).is_dir()
                                           else "no such directory"))
     if own or not _have_repo():
-        with paths.locked("linux"):
+        with paths.locked(paths.LINUX):
             _pinned_repo()
             if own:
                 return _own_base(Path(own).resolve())
@@ -72,7 +80,7 @@ def _have_repo():
 def _pinned_repo():
     if _have_repo():
         return
-    pin = paths.pins("linux")
+    pin = paths.pins(paths.LINUX)
     paths.check_space()
     tarball, pinned = archive.linux_tarball()
     tmp = REPO.with_name("src.part")
@@ -101,6 +109,13 @@ def is_kernel(folder):
     found = [re.search(rf"^{key} = (\d+)$", text, re.M)
              for key in ("VERSION", "PATCHLEVEL")]
     return ".".join(m[1] for m in found) if all(found) else None
+
+
+def release_of(commit):
+    """VERSION.PATCHLEVEL of the kernel @commit."""
+    text = git("show", f"{commit}:Makefile")
+    return ".".join(re.search(rf"^{key} = (\d+)$", text, re.M)[1]
+                    for key in ("VERSION", "PATCHLEVEL"))
 
 
 def _own_base(folder):
@@ -137,23 +152,64 @@ def patches(topic):
     return sorted((paths.SERIES / topic).glob("[0-9]*.patch"))
 
 
-def _key(commit):
+def _name(patch):
+    return f"{patch.parent.name}/{patch.name}"
+
+
+def _difference(patch, release):
+    """The file with what is different in @patch on a kernel @release, if there is one."""
+    return paths.SERIES / f"for-{release}" / f"{_name(patch)}{DIFF}"
+
+
+def fitting(patch, release):
+    """@patch as bytes; the way a kernel @release needs it."""
+    file = _difference(patch, release)
+    if not file.exists():
+        return patch.read_bytes()
+    text = otherbase.changed(patch.read_text(encoding="utf-8"), file.read_text(encoding="utf-8"))
+    if text is None:
+        raise ui.Stop(f"{file.relative_to(paths.TOP)} does not fit {_name(patch)} any more: mend "
+                      "it, see \"Another base\" in doc/bench.md")
+    return text.encode()
+
+
+def misfits(release):
+    """What is wrong with series/for-<release>/: a list of lines."""
+    bad, where = [], paths.SERIES / f"for-{release}"
+    for file in sorted(p for p in where.rglob("*") if not p.is_dir()):
+        name = file.relative_to(where)
+        patch = paths.SERIES / str(name).removesuffix(DIFF)
+        text = file.read_text(encoding="utf-8")
+        if file.suffix != DIFF or not patch.exists():
+            bad.append(f"{where.name}/{name} belongs to no patch")
+        elif otherbase.changed(patch.read_text(encoding="utf-8"), text) is None:
+            bad.append(f"{where.name}/{name} does not fit the patch any more")
+        elif not otherbase.reason(text).strip():
+            bad.append(f"{where.name}/{name} does not say why it is needed")
+    return bad
+
+
+def _key(commit, release):
     digest = hashlib.sha256(commit.encode())
     for topic in topics():
         digest.update(topic.encode())
         for file in [paths.SERIES / topic / COVER, *patches(topic)]:
-            digest.update(file.name.encode() + b"\0" + file.read_bytes())
+            digest.update(file.name.encode() + b"\0" + (
+                fitting(file, release) if file.name != COVER else file.read_bytes()))
     return digest.hexdigest()[:40]
 
 
-def _touched():
-    """Every path that a patch of the series touches."""
+def _all():
+    return [patch for topic in topics() for patch in patches(topic)]
+
+
+def _touched(texts):
+    """Every path that a patch of @texts touches."""
     found = set()
-    for topic in topics():
-        for patch in patches(topic):
-            for line in patch.read_text(encoding="utf-8").splitlines():
-                if match := re.match(r"diff --git a/(\S+) b/(\S+)$", line):
-                    found.update(match.groups())
+    for text in texts:
+        for line in text.decode().splitlines():
+            if match := re.match(r"diff --git a/(\S+) b/(\S+)$", line):
+                found.update(match.groups())
     return sorted(found)
 
 
@@ -164,35 +220,71 @@ def _mark(topic, repo):
         env=IDENTITY, data=f"[topic] {topic}: {subject}\n{body}".encode())
 
 
-def apply():
-    """
-    The commit of base + series. The patches are applied by `git am`, without
-    fuzz, in a sparse work tree that holds just the files they touch.
-    """
-    commit = base()
-    ref = f"refs/bench/series-{_key(commit)}"
-    done = git("rev-parse", "-q", "--verify", ref, check=False)
-    if done:
-        return done
-    with paths.locked("series"), tempfile.TemporaryDirectory(dir=paths.CACHE) as tmp:
+@contextmanager
+def _workplace(commit, texts):
+    """A sparse work tree of @commit that holds just what the patches @texts touch."""
+    with paths.locked(LOCK), tempfile.TemporaryDirectory(dir=paths.CACHE) as tmp:
         work = Path(tmp) / "work"
         git("worktree", "add", "-q", "--no-checkout", "--detach", str(work), commit)
         try:
             git("sparse-checkout", "set", "--no-cone", "--stdin", repo=work,
-                data="".join(f"/{p}\n" for p in ["Makefile", *_touched()]).encode())
+                data="".join(f"/{p}\n" for p in ["Makefile", *_touched(texts)]).encode())
             git("checkout", "-q", repo=work)
-            count = _am_all(work)
-            head = git("rev-parse", "HEAD", repo=work)
+            yield work
         finally:
             git("worktree", "remove", "--force", str(work), check=False)
+
+
+def apply():
+    """The commit of base + series. The patches are applied by `git am`, without fuzz."""
+    commit = base()
+    release = release_of(commit)
+    _stop_at_misfits(release)
+    ref = f"refs/bench/series-{_key(commit, release)}"
+    done = git("rev-parse", "-q", "--verify", ref, check=False)
+    if done:
+        return done
+    texts = [p.read_bytes() for p in _all()] + [fitting(p, release) for p in _all()]
+    with _workplace(commit, texts) as work:
+        count = _am_all(work, release)
+        head = git("rev-parse", "HEAD", repo=work)
     git("update-ref", ref, head)
     ui.note(f"series: {count} patches in {len(topics())} topics applied without fuzz "
             f"(tree {git('rev-parse', head + '^{tree}')[:12]})")
     return head
 
 
-def _am_all(repo, marks=True):
-    """Apply the series to the work tree @repo; the number of patches."""
+def _stop_at_misfits(release):
+    """Stop at differences for @release that do not fit the series."""
+    if bad := misfits(release):
+        raise ui.Stop(f"series/{bad[0]}: see \"Another base\" in doc/bench.md")
+
+
+def _am(repo, patch):
+    """`git am` of @patch, bytes, in @repo; None, or what git says."""
+    done = subprocess.run(
+        ["git", "-c", "gc.auto=0", "-C", str(repo), "am", "-q",
+         "--committer-date-is-author-date"], input=patch,
+        env=dict(os.environ, **{k: v for k, v in IDENTITY.items()
+                                if k.startswith("GIT_COMMITTER")}),
+        capture_output=True, check=False)
+    if done.returncode == 0:
+        return None
+    git("am", "--abort", repo=repo, check=False)
+    return done.stderr.decode(errors="replace")
+
+
+def _tree_with(repo, patch):
+    """The tree that @patch makes of the work tree @repo, which stays as it is; or None."""
+    if _am(repo, patch):
+        return None
+    tree = git("rev-parse", "HEAD^{tree}", repo=repo)
+    git("reset", "-q", "--hard", "HEAD^", repo=repo)
+    return tree
+
+
+def _am_all(repo, release, marks=True):
+    """Apply the series to the work tree @repo, a kernel @release; the number of patches."""
     count = 0
     for topic in topics():
         files = patches(topic)
@@ -202,34 +294,37 @@ def _am_all(repo, marks=True):
         if marks:
             _mark(topic, repo)
         for patch in files:
-            done = subprocess.run(
-                ["git", "-c", "gc.auto=0", "-C", str(repo), "am", "-q",
-                 "--committer-date-is-author-date", str(patch)],
-                env=dict(os.environ, **{k: v for k, v in IDENTITY.items()
-                                        if k.startswith("GIT_COMMITTER")}),
-                capture_output=True, text=True, check=False)
-            if done.returncode:
-                git("am", "--abort", repo=repo, check=False)
-                failed = re.findall(r"error: (?:patch failed: )?(\S+?):", done.stderr)
+            text = fitting(patch, release)
+            # Of a tree of the user's nobody knows.
+            unneeded = _difference(patch, release).exists() and marks \
+                and not os.environ.get("LINUX") and _tree_with(repo, patch.read_bytes())
+            error = _am(repo, text)
+            if unneeded and unneeded == git("rev-parse", "HEAD^{tree}", repo=repo):
+                raise ui.Stop(f"{_difference(patch, release).relative_to(paths.TOP)} is not "
+                              "needed: the patch itself does the same")
+            if error:
+                failed = re.findall(r"error: (?:patch failed: )?(\S+?):", error)
                 what = f" at {failed[0]}" if failed else ""
+                how = "see \"Another base\" in doc/bench.md" if paths.SUFFIX else \
+                    "`make tree`, then in linux/ `git fetch DIR HEAD` and `git rebase " \
+                    "--keep-empty --onto FETCH_HEAD base`"
                 raise ui.Stop(f"{patch.relative_to(paths.TOP)} does not apply{what}: "
-                              "the base is not the one it was made for: `make tree`, "
-                              "then in linux/ `git fetch DIR HEAD` and `git rebase "
-                              "--keep-empty --onto FETCH_HEAD base`")
+                              f"the base is not the one it was made for: {how}")
             count += 1
     return count
 
 
 def worktree():
-    """`make tree`: linux/, one commit per patch, to hack in."""
+    """`make tree`: linux/ (linux-7.2/), one commit per patch, to hack in."""
+    name = paths.TREE.name
     if paths.TREE.exists():
-        raise ui.Stop("linux/ exists already: hack there and `make export`, or move it "
-                      "away first")
+        raise ui.Stop(f"{name}/ exists already: hack there and `{_make('export')}`, or "
+                      "move it away first")
     head = apply()
     commit = base()
-    part = paths.TREE.with_name("linux.part")
+    part = paths.TREE.with_name(f"{name}.part")
     shutil.rmtree(part, ignore_errors=True)
-    ui.note("cloning the base and the series into linux/")
+    ui.note(f"cloning the base and the series into {name}/")
     git("clone", "-q", "--no-checkout", str(REPO), str(part))
     git("fetch", "-q", str(REPO), f"{head}:refs/heads/series",
         f"+{commit}:refs/tags/base", repo=part)
@@ -240,9 +335,14 @@ def worktree():
     for key in ("name", "email"):
         git("config", f"user.{key}", WHO[key.upper()], repo=part)
     part.rename(paths.TREE)
-    ui.say("linux/ is ready: branch `series`, one commit per patch, tag `base`.\n"
+    ui.say(f"{name}/ is ready: branch `series`, one commit per patch, tag `base`.\n"
            "Each topic starts with an empty commit that is its cover letter. Reshape "
-           "with\n`git rebase -i --keep-empty base`, then `make export`.")
+           f"with\n`git rebase -i --keep-empty base`, then `{_make('export')}`.")
+
+
+def _make(command):
+    """The command line of @command for the base in use."""
+    return f"make {command}" + (f" BASE={paths.SUFFIX[1:]}" if paths.SUFFIX else "")
 
 
 def subject():
@@ -251,17 +351,18 @@ def subject():
     with all its changes if it differs from the files in series/; else series/.
     """
     head = apply()
+    text = "series/" + (f" on linux {paths.SUFFIX[1:]}" if paths.SUFFIX else "")
     if not (paths.TREE / ".git").exists():
-        return head, "series/"
+        return head, text
     tree = _snapshot(paths.TREE)
     if tree == git("rev-parse", f"{head}^{{tree}}"):
-        return head, "series/"
-    commit = git("commit-tree", tree, "-p", base(), "-m", "the work tree linux/",
-                 env=IDENTITY)
+        return head, text
+    commit = git("commit-tree", tree, "-p", base(), "-m",
+                 f"the work tree {paths.TREE.name}/", env=IDENTITY)
     git("update-ref", "refs/bench/work", commit)
     files = git("diff-tree", "-r", "--name-only", head, commit).split()
     names = ", ".join(Path(name).name for name in files[:3])
-    return commit, (f"the work tree linux/ (tree {tree[:12]}), which differs from "
+    return commit, (f"the work tree {paths.TREE.name}/ (tree {tree[:12]}), which differs from "
                     f"series/ in {names}" + (f" and {len(files) - 3} more"
                                              if files[3:] else ""))
 
@@ -297,7 +398,7 @@ def write_files(repo, start, end, where):
         body = git("log", "-1", "--format=%B", commit, repo=repo)
         first, _, rest = body.partition("\n")
         if re.match(r"(fixup|squash|amend)! ", first):
-            raise ui.Stop(f"linux/ has a commit '{first[:40]}': `git rebase -i "
+            raise ui.Stop(f"{paths.TREE.name}/ has a commit '{first[:40]}': `git rebase -i "
                           "--autosquash --keep-empty base` there first")
         if git("diff-tree", "--no-commit-id", "--name-only", "-r", commit,
                repo=repo) == "":
@@ -333,21 +434,24 @@ def by_topic():
 
 
 def export():
-    """`make export`: linux/ back to the files in series/."""
+    """`make export`: linux/ back to the files in series/; linux-7.2/ to for-7.2/ there."""
+    linux = paths.TREE.name
     if not (paths.TREE / ".git").exists():
-        raise ui.Stop("no linux/ here: `make tree` first")
+        raise ui.Stop(f"no {linux}/ here: `{_make('tree')}` first")
     if git("status", "--porcelain", "-uno", repo=paths.TREE):
-        raise ui.Stop("linux/ has uncommitted changes: commit them (or "
+        raise ui.Stop(f"{linux}/ has uncommitted changes: commit them (or "
                       "`git commit --fixup` and rebase) first")
     with tempfile.TemporaryDirectory(dir=paths.TOP) as tmp:
         new = Path(tmp) / "series"
         new.mkdir()
         names = write_files(paths.TREE, "refs/tags/base", "HEAD", new)
         if not names:
-            raise ui.Stop("linux/ has no topics between the tag `base` and HEAD")
+            raise ui.Stop(f"{linux}/ has no topics between the tag `base` and HEAD")
         if names != topics():
-            raise ui.Stop(f"linux/ has the topics {' '.join(names)}, series/order "
+            raise ui.Stop(f"{linux}/ has the topics {' '.join(names)}, series/order "
                           f"says {' '.join(topics())}: make them agree")
+        if paths.SUFFIX:
+            return _export_replaced(new)
         changed = 0
         for topic in names:
             old = paths.SERIES / topic
@@ -359,6 +463,53 @@ def export():
             (new / topic).rename(old)
     ui.say(f"exported {sum(len(patches(t)) for t in names)} patches in {len(names)} "
            f"topics: {changed} file{'' if changed == 1 else 's'} changed")
+
+
+def _export_replaced(new):
+    """
+    Keep, of the exported series @new, what the series itself does not make of
+    this base: what it takes is left out.
+    """
+    commit = base()
+    release = release_of(commit)
+    where = paths.SERIES / f"for-{release}"
+    for topic in topics():
+        ours = {p.name for p in patches(topic)}
+        theirs = {p.name for p in (new / topic).glob("[0-9]*.patch")}
+        if ours != theirs or not filecmp.cmp(paths.SERIES / topic / COVER, new / topic / COVER,
+                                             shallow=False):
+            odd = sorted(ours ^ theirs) or [COVER]
+            raise ui.Stop(f"{paths.TREE.name}/ and series/ differ in {topic}/{odd[0]}: there "
+                          "may be no other patches, subjects and cover letters for "
+                          f"linux {release}")
+    kept = {}
+    texts = [p.read_bytes() for patch in _all() for p in (patch, new / _name(patch))]
+    with _workplace(commit, texts) as work:
+        for patch in _all():
+            ours, theirs = (p.read_text(encoding="utf-8") for p in (patch, new / _name(patch)))
+            want = _tree_with(work, theirs.encode())
+            if want is None:
+                raise ui.Stop(f"{paths.TREE.name}/: {_name(patch)} does not apply to what is "
+                              "below it")
+            text = ours
+            if _tree_with(work, ours.encode()) != want:
+                diff, file = otherbase.difference(ours, theirs), _difference(patch, release)
+                kept[file] = (otherbase.reason(file.read_text(encoding="utf-8"))
+                              if file.exists() else "") + diff
+                text = otherbase.changed(ours, diff)
+            _am(work, text.encode())
+            if git("rev-parse", "HEAD^{tree}", repo=work) != want:
+                raise ui.Stop(f"{_name(patch)} with its difference does not make the tree of "
+                              f"{paths.TREE.name}/")
+    ui.say(f"exported what is different in {len(kept)} patches to series/{where.name}/; the "
+           f"other {len(_all()) - len(kept)} are those of series/")
+    shutil.rmtree(where, ignore_errors=True)
+    for file, text in kept.items():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text, encoding="utf-8")
+    for line in misfits(release):
+        ui.say(line)
+    return 0
 
 
 def round_trip():
@@ -395,6 +546,8 @@ def apply_to(folder):
     if there:
         raise ui.Stop(f"LINUX={folder}: the series is there already (its first patch is "
                       f"{there}); check out the branch without it first")
+    release = is_kernel(folder)
+    _stop_at_misfits(release)
     before = git("symbolic-ref", "-q", "--short", "HEAD", repo=folder, check=False) \
         or git("rev-parse", "HEAD", repo=folder)
     branch, n = "atc-fence", 1
@@ -404,7 +557,7 @@ def apply_to(folder):
         branch = f"atc-fence-{n}"
     git("checkout", "-q", "-b", branch, repo=folder)
     try:
-        count = _am_all(folder, marks=False)
+        count = _am_all(folder, release, marks=False)
     except BaseException:
         git("checkout", "-q", "-f", before, repo=folder)
         git("branch", "-q", "-D", branch, repo=folder)
