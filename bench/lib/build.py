@@ -180,11 +180,17 @@ def make(build, *targets):
             "KBUILD_BUILD_TIMESTAMP=2026-01-01", "-j", paths.jobs(), *targets]
 
 
-def _has_symbol(commit, line):
+def has_symbol(commit, line):
     """Does the kernel @commit know the symbol of @line, a line of a .config?"""
     name = re.match(r"(?:# )?CONFIG_(\w+)", line)[1]
     return bool(series.git("grep", "-l", "-E", f"^(menu)?config {name}$", commit, "--",
                            "*Kconfig*", check=False))
+
+
+def dropped(build, wanted):
+    """The lines of @wanted that the .config in @build does not have: unmet dependencies."""
+    have = (build / ".config").read_text(encoding="utf-8").splitlines()
+    return [line for line in wanted if line not in have and not line.startswith("#")]
 
 
 def configure(build, config, commit, which, env, log):
@@ -192,7 +198,7 @@ def configure(build, config, commit, which, env, log):
     wanted = _wanted(config)
     if which == "base":
         # The series brings symbols of its own; the patched kernel has to have them.
-        wanted = [line for line in wanted if _has_symbol(commit, line)]
+        wanted = [line for line in wanted if has_symbol(commit, line)]
     stamp = build / ".bench-config"
     text = "".join(f"{line}\n" for line in wanted)
     build.mkdir(parents=True, exist_ok=True)
@@ -205,9 +211,7 @@ def configure(build, config, commit, which, env, log):
         cmd = make(build, "-s", "allnoconfig")
         env = dict(env, KCONFIG_ALLCONFIG=str(fragment))
     ui.run(f"configure kernel {config}", cmd, log, env=env)
-    have = (build / ".config").read_text(encoding="utf-8").splitlines()
-    lost = [line for line in wanted if line not in have and not line.startswith("#")]
-    if lost:
+    if lost := dropped(build, wanted):
         stamp.unlink(missing_ok=True)
         raise ui.Stop(f"kernel {config}: the configuration dropped {lost[0]}"
                       + (f" and {len(lost) - 1} more" if lost[1:] else "")
