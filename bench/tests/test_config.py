@@ -2,6 +2,7 @@
 """Kernel configurations made of fragments."""
 
 import sys
+import tempfile
 import unittest
 from pathlib import Path
 
@@ -23,6 +24,14 @@ class Config(unittest.TestCase):
     def test_unknown(self):
         with self.assertRaises(ui.Stop):
             build._fragments("bench+no-such")
+
+    def test_dropped(self):
+        with tempfile.TemporaryDirectory() as folder:
+            (Path(folder) / ".config").write_text(
+                "CONFIG_A=y\nCONFIG_B=m\n# CONFIG_C is not set\n", encoding="utf-8")
+            self.assertEqual(build.dropped(Path(folder), [
+                "CONFIG_A=y", "CONFIG_B=y", "CONFIG_C=y", "# CONFIG_D is not set",
+                "CONFIG_E=y"]), ["CONFIG_B=y", "CONFIG_C=y", "CONFIG_E=y"])
 
 
 if __name__ == "__main__":
