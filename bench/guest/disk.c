@@ -215,6 +215,19 @@ static bool has_driver(void)
 	return !access(path, F_OK);
 }
 
+/* From here on the timeline has each access, and some from before the silence */
+static void begin_silence(void)
+{
+	uint64_t landed;
+
+	qom_set(TIMELINE, "verbose", "true");
+	landed = qom_get(QOM, "stat-translated-writes-landed");
+	for (int i = 0; i < 500 &&
+	     qom_get(QOM, "stat-translated-writes-landed") == landed; i++)
+		usleep(1000);
+	host_mark("silence");
+}
+
 /* How often it falls silent and comes back */
 static int recoveries(void)
 {
@@ -240,8 +253,7 @@ static int give_up(void)
 	ktap_plan(4);
 	ktap_point(find_disk() && start(), "there is a disk, and it is used");
 	errors = qom_get("@smmu", "stat-cerror-atc-inv");
-	qom_set(TIMELINE, "verbose", "true");
-	host_mark("silence");
+	begin_silence();
 	host_value("recoveries", "%d", recoveries());
 	host_value("incidents", "%d", ep_incidents(&disk));
 	ep_read_sysfs(&disk, "quarantine/state", state, sizeof(state));
@@ -304,13 +316,7 @@ int main(int argc, char **argv)
 		   "it is written and read, with ATS");
 
 	errors = qom_get("@smmu", "stat-cerror-atc-inv");
-	qom_set(TIMELINE, "verbose", "true");
-	/* The timeline has to have some of them from before the silence */
-	landed = qom_get(QOM, "stat-translated-writes-landed");
-	for (int i = 0; i < 500 &&
-	     qom_get(QOM, "stat-translated-writes-landed") == landed; i++)
-		usleep(1000);
-	host_mark("silence");
+	begin_silence();
 	qom_set(QOM, "atc-fault", "\"silent\"");
 	/* Until it is quarantined and back, or for some time without all that */
 	for (int i = 0; i < 500 && !ep_incidents(&disk); i++)
