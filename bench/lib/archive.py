@@ -306,7 +306,8 @@ def from_package(package, pattern, name, arch=None, suites=None):
         wanted = f"{package}:{arch}" if arch else package
         if not any(Apt([suite], arch=arch, pinned=bool(suites)).get(["download", wanted], where)
                    for suite in suites or [_codename()]):
-            raise ui.Stop(f"{package} could not be downloaded (log: {ui.shown(paths.LOGS / 'archive.log')})")
+            raise ui.Stop(f"{package} could not be downloaded "
+                          f"(log: {ui.shown(paths.LOGS / 'archive.log')})")
         deb = next(where.glob(f"{package}_*.deb"))
         unpacked = where / f"unpacked-{package}"
         subprocess.run(["dpkg-deb", "-x", deb, unpacked], check=True)

@@ -88,7 +88,8 @@ class Report:
     def __init__(self, base, tip, patches):
         self.about = {"base": common.tree_of(base), "tip": common.tree_of(tip)}
         self.patches = {name: {"subject": subject, "tree": common.tree_of(commit),
-                               "says": {}, "allowed": {}, "notes": {}} for commit, name, subject in patches}
+                               "says": {}, "allowed": {}, "notes": {}}
+                        for commit, name, subject in patches}
         self.canaries, self.topics = {}, {}
 
     def add(self, name, kind, lines, allowed=(), note=""):
@@ -135,8 +136,9 @@ class Report:
         OUT.mkdir(parents=True, exist_ok=True)
         for name, content in (
                 ("report.txt", "".join(f"{line}\n" for line in self.text())),
-                ("report.json", json.dumps(dict(self.about, patches=self.patches,
-                                                topics=self.topics, canaries=self.canaries), indent=1) + "\n")):
+                ("report.json", json.dumps(dict(
+                    self.about, patches=self.patches, topics=self.topics,
+                    canaries=self.canaries), indent=1) + "\n")):
             part = OUT / f"{name}.part"
             part.write_text(content, encoding="utf-8")
             part.rename(OUT / name)

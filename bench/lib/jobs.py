@@ -459,13 +459,17 @@ def covered(only=None):
         sanitize.boot(kernel, emulator, programs, cover.OUT / "kunit",
                       ["kunit.enable=1", "kunit.autorun=1"], on_line=lines.append)
         counters.add("kunit", cover.decode(lines))
-    for name in runs:
-        if name == "kunit":
-            continue
+
+    def work(name):
         ui.note(f"cover: scenario {name}")
-        _one(name, "patched", kernel, emulator, programs, cover.OUT / "scenario")
-        lines = (cover.OUT / "scenario" / "channel.log").read_text(encoding="utf-8").splitlines()
-        counters.add(name, cover.decode(lines))
+        outdir = cover.OUT / "scenario" / name
+        result = _one(name, "patched", kernel, emulator, programs, outdir)
+        return name, result, (outdir / "channel.log").read_text(encoding="utf-8").splitlines()
+
+    with ThreadPoolExecutor(max(1, int(paths.jobs()))) as pool:
+        for name, result, lines in pool.map(work, [n for n in runs if n != "kunit"]):
+            results.add(f"cover.scenario.{name}", "; ".join(result["fails"]) or None)
+            counters.add(name, cover.decode(lines))
     cover.report(results, commit, counters)
     return results.close()
 
@@ -498,7 +502,7 @@ def mutations(only=None):
         for name in runs:
             result = scenario.run(
                 name, which="patched", image=image, module=module, qemu=emulator,
-                programs=programs, outdir=paths.OUT / "mutants" / "scenario",
+                programs=programs, outdir=paths.OUT / "mutants" / f"scenario-{number}",
                 progress=lambda line: None, more=(f"mutant={number}",))
             if not result["ok"]:
                 return f"{name}: {result['fails'][0]}"[:110]

@@ -246,6 +246,9 @@ def apply():
         return done
     texts = [p.read_bytes() for p in _all()] + [fitting(p, release) for p in _all()]
     with _workplace(commit, texts) as work:
+        # Another command may have done it while this one waited for the place.
+        if done := git("rev-parse", "-q", "--verify", ref, check=False):
+            return done
         count = _am_all(work, release)
         head = git("rev-parse", "HEAD", repo=work)
     git("update-ref", ref, head)

@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The mutator, and what is kept of the verdicts on its mutants."""
+
+import sys
+import tempfile
+import unittest
+from pathlib import Path
+from unittest import mock
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from lib import mutants, mutate, splat  # noqa: E402
+
+CODE = """\
+int f(int a)
+{
+	if (a < 3)
+		return -EINVAL;
+	g(a);
+	h(a);
+	return 0;
+}
+"""
+LOG = """\
+[    1.000000] KTAP version 1
+[    1.000000] 1..1
+[    1.000000]     KTAP version 1
+[    1.000000]     # Subtest: suite
+[    1.000000]     1..1
+[    1.000000]     {} 1 case
+[    1.000000] {} 1 suite
+"""
+
+
+def of(text, lines):
+    """The mutants of @lines of @text, as {kind: text with the mutant}."""
+    return [(m.kind, text[:m.start] + m.new + text[m.end:])
+            for m in mutate.mutants("f.c", text, set(lines))]
+
+
+class Mutator(unittest.TestCase):
+    """mutate.mutants()"""
+
+    def test_each_kind(self):
+        kinds = {kind for kind, _ in of(CODE, range(1, 9))}
+        self.assertEqual(kinds, {"negate", "bound", "return", "drop", "order"})
+
+    def test_only_the_lines_asked_for(self):
+        self.assertEqual({kind for kind, _ in of(CODE, [4])}, {"return"})
+        self.assertEqual(of(CODE, [1]), [])
+
+    def test_all_differ(self):
+        texts = [text for _, text in of(CODE, range(1, 9))]
+        self.assertEqual(len(set(texts)), len(texts))
+        self.assertNotIn(CODE, texts)
+
+    def test_unmutated_when_no_number_is_given(self):
+        numbered = list(enumerate(mutate.mutants("f.c", CODE, set(range(1, 9))), 1))
+        new, left = mutate.apply(CODE, numbered)
+        self.assertNotEqual(new, CODE)
+        chosen = {n for n, _ in numbered} - {n for n, _ in left}
+        for number in chosen:
+            self.assertIn(f"bench_mutant({number})", new)
+        self.assertEqual(new.count("\n"), CODE.count("\n"))
+
+
+class Judge(unittest.TestCase):
+    """mutants.judge()"""
+
+    def judge(self, ok, part=False):
+        with tempfile.TemporaryDirectory() as folder:
+            log = Path(folder) / "log"
+            log.write_text(LOG.format(ok, ok), encoding="utf-8")
+            return mutants.judge(log, [splat.Allow("never said", "a test")], part)
+
+    def test_good(self):
+        self.assertIsNone(self.judge("ok", part=True))
+
+    def test_bad_case(self):
+        self.assertIn("case", self.judge("not ok", part=True))
+
+    def test_all_suites_have_to_say_what_they_may(self):
+        self.assertIn("allowance", self.judge("ok"))
+
+    def test_empty(self):
+        with tempfile.TemporaryDirectory() as folder:
+            log = Path(folder) / "log"
+            log.write_text("", encoding="utf-8")
+            self.assertIsNotNone(mutants.judge(log, []))
+
+
+class Verdicts(unittest.TestCase):
+    """mutants.Verdicts"""
+
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        patch = mock.patch.object(mutants.paths, "OUT", Path(folder.name))
+        patch.start()
+        self.addCleanup(patch.stop)
+        verdicts = mutants.Verdicts("code", "tree")
+        verdicts.add("dead", "not ok 1")
+        verdicts.add("alive", None)
+
+    def test_same_tree(self):
+        again = mutants.Verdicts("code", "tree")
+        self.assertEqual(again.killed("dead"), "not ok 1")
+        self.assertTrue(again.survived("alive"))
+
+    def test_other_tests(self):
+        again = mutants.Verdicts("code", "tree with more tests")
+        self.assertEqual(again.killed("dead"), "not ok 1")
+        self.assertFalse(again.survived("alive"))
+
+    def test_other_code(self):
+        again = mutants.Verdicts("other code", "tree")
+        self.assertIsNone(again.killed("dead"))
+        self.assertFalse(again.survived("alive"))
+
+
+if __name__ == "__main__":
+    unittest.main()
