@@ -36,6 +36,7 @@
 #define DEVICES		"/sys/bus/pci/devices/"
 #define IOVA		0x40000000ULL
 #define PAGE		0x10000
+#define PROGRESS	60	/* seconds from one line about it to the next */
 
 static struct {
 	char bdf[16];
@@ -728,8 +729,15 @@ int main(int argc, char **argv)
 		if (pthread_create(&threads[i].id, NULL, run, &threads[i]))
 			fatal("no threads");
 	}
-	while (now_ns() < end)
+	for (int gone = 1; now_ns() < end; gone++) {
 		sleep(1);
+		if (gone % PROGRESS)
+			continue;
+		ktap_diag("%d of %d s: %llu silences, %llu resets, %llu unplugs",
+			  gone, seconds, (unsigned long long)count.silences,
+			  (unsigned long long)count.resets,
+			  (unsigned long long)count.unplugs);
+	}
 	stop = true;
 	for (int i = 0; i < NR_THREADS; i++) {
 		pthread_join(threads[i].id, NULL);

@@ -418,7 +418,7 @@ def stressed(minutes, seed, san=None):
                           module=found["patched"]["module"], qemu=emulator,
                           programs=_programs(), outdir=paths.OUT / "stress" / config,
                           clean=sanitize.cleaner(san) if san else str,
-                          progress=lambda line: None)
+                          progress=lambda line: ui.note(line.partition("): ")[2]))
     results.add(f"stress.{config}", "; ".join(result["fails"][:8]) or None)
     ui.say(f"stress ({config}, {seconds} s): {stress.summary(result['fields'])}")
     if not result["ok"]:
