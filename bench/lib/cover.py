@@ -6,9 +6,11 @@ by the KUnit suites and the scenarios?
 gcov counts in the kernel; the guest sends its counters through the verdict
 channel when it is done, gcov-tool adds those of all runs, and gcov says which
 line they belong to. The report in out/cover/ is by patch and by line. A line
-that nothing executes needs a reason in bench/cover.ini, and a reason there needs
-such a line. What each run executes is kept, too: `make mutants` runs only the
-scenarios that can notice a mutant.
+that nothing executes needs a reason in bench/cover.ini, and so does a condition in
+it that never goes one of its ways ("branch: " and the line); a reason there needs
+such a line. The branches of a line without a condition are those of inline functions
+and macros of the kernel: they are counted, but need no reason. What each run executes
+is kept, too: `make mutants` runs only the scenarios that can notice a mutant.
 """
 
 import base64
@@ -19,11 +21,13 @@ import shutil
 import subprocess
 from collections import defaultdict
 
-from . import build, mutants, paths, series, ui
+from . import build, mutants, mutate, paths, series, ui
 
 CONFIG = "bench+kunit+cover"
 REASONS = paths.BENCH / "cover.ini"
 OUT = paths.OUT / "cover"
+# A line that decides something itself
+DECIDES = re.compile(r"\b(?:if|while|for|switch)\b|\?|&&|\|\|")
 
 
 def profiled(commit, files):
@@ -162,22 +166,27 @@ def report(results, commit, counters):
     why, used = reasons(), set()
     by_patch = defaultdict(lambda: [0, 0, 0, 0, []])
     for name, (text, _) in mutants.added_lines(commit).items():
-        source = text.split("\n")
+        source, code = text.split("\n"), mutate.blank(text).split("\n")
         owner = blame(commit, name)
         for number, (count, branches) in sorted(counters.lines(name).items()):
             if number not in owner:
                 continue
             row = by_patch[owner[number]]
-            key = (name, " ".join(source[number - 1].split()))
             row[0] += 1
             row[1] += bool(count)
             row[2] += len(branches)
             row[3] += sum(bool(b) for b in branches)
-            if not count:
-                used.add(key)
-                row[4].append((name, number, key[1], why.get(key)))
-    out = [f"series: tree {tree}, {counters.runs} runs", "", f"{'lines':>12} {'branches':>12}  patch"]
-    total, missing = [0, 0, 0, 0], 0
+            if count and (all(branches) or not DECIDES.search(code[number - 1])):
+                continue
+            kind = "" if not count else "branch: "
+            key = (name, kind + " ".join(source[number - 1].split()))
+            used.add(key)
+            never = f"{branches.count(0)} of {len(branches)} branches: " if count else ""
+            row[4].append((f"{name}:{number}: {never}{' '.join(source[number - 1].split())}",
+                           why.get(key), kind))
+    out = [f"series: tree {tree}, {counters.runs} runs", "",
+           f"{'lines':>12} {'branches':>12}  patch"]
+    total, missing = [0, 0, 0, 0], {"": 0, "branch: ": 0}
     for patch in series.git("rev-list", "--reverse", f"{series.base()}..{commit}").split():
         row = by_patch.get(patch)
         if not row:
@@ -185,18 +194,20 @@ def report(results, commit, counters):
         total = [a + b for a, b in zip(total, row)]
         out.append(f"{row[1]:5} of {row[0]:3} {row[3]:5} of {row[2]:3}  "
                    + series.git("log", "-1", "--format=%s", patch))
-        for name, number, text, reason in row[4]:
-            missing += reason is None
-            out.append(f"{'':28}{name}:{number}: {text}" + (f"   ({reason})" if reason else ""))
+        for text, reason, kind in row[4]:
+            missing[kind] += reason is None
+            out.append(f"{'':28}{text}" + (f"\n{'':32}({reason})" if reason else ""))
     out.append(f"{total[1]:5} of {total[0]:3} {total[3]:5} of {total[2]:3}  in all")
     (OUT / "report.txt").write_text("\n".join(out) + "\n", encoding="utf-8")
     for line in out:
-        if " of " in line:
+        if re.match(r" *\d+ of ", line):
             ui.say(line)
     ui.say(f"report: {ui.shown(OUT / 'report.txt')}")
-    results.add("cover.lines", f"{missing} lines are not executed and have no reason in "
-                               f"{ui.shown(REASONS)}" if missing else
-                (None if total[0] else "nothing was counted"))
+    for kind, what in (("", "lines"), ("branch: ", "branches")):
+        results.add(f"cover.{what}",
+                    f"{missing[kind]} lines with {'branches that ' if kind else 'code that '}"
+                    f"nothing takes and no reason in {ui.shown(REASONS)}" if missing[kind] else
+                    (None if total[0] else "nothing was counted"))
     for name, text in why.keys() - used:
         results.add(f"cover.reason.{name}: {text}",
                     f"{ui.shown(REASONS)}: there is no such line, or it is executed")
