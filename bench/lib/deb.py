@@ -20,7 +20,8 @@ from . import archive, build, paths, series, ui
 
 TOOLS = ["debhelper", "dpkg-dev", "libdw-dev", "rsync"]
 SUFFIX = "-atc-fence"
-SCENARIO = "acpi-two-smmus"
+# The main story and one with two SMMUs, both in a machine with ACPI
+SCENARIOS = ("one-silent", "acpi-two-smmus")
 # Nothing that has to be built for the target without being the kernel, and no
 # debug symbols: they would need most of the time and of the disk.
 PROFILES = "pkg.linux-upstream.nokernelheaders pkg.linux-upstream.nokerneldbg"

@@ -520,11 +520,15 @@ def packages(kind):
     debs, module, tree = deb.packages(kind)
     emulator, _ = build.qemu()
     kernel = deb.image(debs, paths.OUT / "deb" / kind / "test" / "unpacked")
-    ui.note(f"boot the packaged kernel with UEFI and ACPI: scenario {deb.SCENARIO}")
-    result = scenario.run(deb.SCENARIO, which="patched", image=kernel, module=module,
-                          qemu=emulator, programs=_programs(),
-                          outdir=paths.OUT / "deb" / kind / "test", progress=lambda line: None)
-    results.add(f"deb.{kind}.scenario.{deb.SCENARIO}", "; ".join(result["fails"]) or None)
+    for name in deb.SCENARIOS:
+        ui.note(f"boot the packaged kernel with UEFI and ACPI: scenario {name}")
+        story = scenario.load(name)
+        story.machine.acpi = True
+        result = scenario.run(
+            story, which="patched", image=kernel, module=module, qemu=emulator,
+            programs=_programs(), outdir=paths.OUT / "deb" / kind / "test" / name,
+            progress=lambda line: None)
+        results.add(f"deb.{kind}.scenario.{name}", "; ".join(result["fails"]) or None)
     ui.say(f"\npackages of tree {tree}:")
     for file in debs:
         ui.say(f"  {ui.shown(file)}  ({file.stat().st_size >> 20} MiB)")
