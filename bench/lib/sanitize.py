@@ -47,6 +47,7 @@ BUT_FOR = {"asan": ("kernel_memory_grew_kb",), "kcsan": ()}
 FOREIGN_RACES = {
     ("kthread_is_per_cpu", "pci_recovery_work"):
         "current->flags, which memalloc_noio_save() changes and the scheduler looks at",
+    ("kthread_data", "pci_recovery_work"): "current->flags, as above",
     ("pci_ats_supported", "pci_save_state"):
         "bit-fields of struct pci_dev: one is set, another one that never changes is read",
 }
