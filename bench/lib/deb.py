@@ -78,7 +78,7 @@ def packages(kind):
         env = build.ccache_env()
         _configure(tree, kind, commit, env, log)
         ui.run(f"build the kernel ({kind})",
-               build.make(tree, "-s", f"LOCALVERSION={SUFFIX}", "Image.gz", "modules"), log,
+               build.make(tree, f"LOCALVERSION={SUFFIX}", "Image.gz", "modules"), log,
                env=env)
         for old in tree.parent.glob("linux-*.deb"):
             old.unlink()
@@ -86,7 +86,7 @@ def packages(kind):
                    KDEB_PKGVERSION=f"1~{tree_hash[:12]}",
                    DEBFULLNAME="bench", DEBEMAIL="bench@localhost")
         ui.run("make the packages",
-               build.make(tree, "-s", f"LOCALVERSION={SUFFIX}", "bindeb-pkg"), log, env=env)
+               build.make(tree, f"LOCALVERSION={SUFFIX}", "bindeb-pkg"), log, env=env)
         shutil.rmtree(outdir, ignore_errors=True)
         outdir.mkdir(parents=True)
         found = sorted(tree.parent.glob("linux-*.deb"))

@@ -84,8 +84,10 @@ def run(what, cmd, log, cwd=None, env=None, stdin=None, hint=None):
                     code = proc.wait(30)
                     break
                 except subprocess.TimeoutExpired:
-                    last = (tail(log, 1) or [""])[0].strip()[-60:]
-                    note(f"  {what}: {int(time.monotonic() - begin)} s, {last}")
+                    last = (tail(log, 1) or [""])[0]
+                    # A step that is silent has said nothing but its command.
+                    last = "" if last.startswith("+ ") else f", {last.strip()[-60:]}"
+                    note(f"  {what}: {int(time.monotonic() - begin)} s{last}")
         except BaseException:
             # Nothing may be left running: the step has a session of its own.
             kill_group(proc)
