@@ -442,7 +442,7 @@ def robots(only=None):
 def covered(only=None):
     """What of the added lines KUnit and the scenarios execute; @only: a list of these."""
     results = Results()
-    runs = only.split(",") if only else ["kunit", *_usual_scenarios()]
+    runs = only.split(",") if only else ["kunit", *_usual_scenarios(ANY_KERNEL)]
     for name in runs:
         if name != "kunit" and name not in scenario.names():
             raise ui.Stop(f"no scenario {name}: there are kunit, {', '.join(scenario.names())}")
@@ -474,10 +474,14 @@ def covered(only=None):
     return results.close()
 
 
-def _usual_scenarios():
-    """Those of `make test` that need no kernel of their own."""
-    return [name for name in scenario.names() if scenario.load(name).config == "bench"
+def _usual_scenarios(configs=("bench",)):
+    """Those of `make test` that need no kernel of their own, or one of @configs."""
+    return [name for name in scenario.names() if scenario.load(name).config in configs
             and not scenario.load(name).on_request]
+
+
+# Where only the base needs KASAN, to show what it does
+ANY_KERNEL = ("bench", "bench+asan")
 
 
 # --- make mutants ----------------------------------------------------------
@@ -488,7 +492,7 @@ def mutations(only=None):
     emulator, _ = build.qemu()
     programs = _programs()
     commit, _ = series.subject()
-    names = _usual_scenarios()
+    names = _usual_scenarios(ANY_KERNEL)
     executed = cover.executed(series.git("rev-parse", f"{commit}^{{tree}}"))
     if executed is None:
         ui.note("no `make cover` of this tree: what the suites let pass needs all scenarios")
