@@ -92,9 +92,9 @@ def commit_with(parent, files):
 
 
 def _with_header(text):
-    """@text with HEADER after its last #include, on the line of that."""
-    last = list(re.finditer(r"^#include [^\n]*$", text, re.M))[-1]
-    return text[:last.end()] + HEADER + text[last.end():]
+    """@text with HEADER after its first #include: there may be code before the last one."""
+    first = re.search(r"^#include [^\n]*$", text, re.M)
+    return text[:first.end()] + HEADER + text[first.end():]
 
 
 def images(commit):
