@@ -23,7 +23,8 @@ _KEYWORDS = {"if", "for", "while", "switch", "return", "else", "do", "goto", "ca
 _SILENT = re.compile(r"(?:dev|pci|pr)_(?:err|warn|info|notice|dbg)\w*|WARN\w*|lockdep_\w+|"
                      r"might_sleep\w*|kunit_\w+|KUNIT_\w+|BUILD_BUG\w*|trace_\w+|"
                      r"cpu_relax|touch_nmi_watchdog|printk\w*|cond_resched|EXPORT_\w+|"
-                     r"MODULE_\w+|DEFINE_\w+|DECLARE_\w+|module_\w+|ATTRIBUTE_\w+")
+                     r"MODULE_\w+|DEFINE_\w+|DECLARE_\w+|module_\w+|ATTRIBUTE_\w+|"
+                     r"\w*for_each\w*")
 _STATEMENT = re.compile(r"(?:[\w.>\[\]*&()-]+(?:->|\.))?\w+\s*"
                         r"(?:\(|\+\+|--|(?:[-+|&^]|<<|>>)?=[^=])")
 
