@@ -112,7 +112,7 @@ def images(commit):
             numbered[number] = (mutant, key + (f" #{seen[key]}" if seen[key] > 1 else ""))
     todo, made = dict(numbered), []
     main = series.git("show", f"{commit}:init/main.c") + "\n" + DEFINITION
-    os.environ["MAKEFLAGS"] = "k"       # all that does not compile at once
+    os.environ["GNUMAKEFLAGS"] = "-k"       # all that does not compile at once
     while todo:
         broken, rest, chosen = set(), {}, {}
         changed = {"init/main.c": main}
