@@ -24,7 +24,7 @@ _SILENT = re.compile(r"(?:dev|pci|pr)_(?:err|warn|info|notice|dbg)\w*|WARN\w*|lo
                      r"might_sleep\w*|kunit_\w+|KUNIT_\w+|BUILD_BUG\w*|trace_\w+|"
                      r"cpu_relax|touch_nmi_watchdog|printk\w*|cond_resched|EXPORT_\w+|"
                      r"MODULE_\w+|DEFINE_\w+|DECLARE_\w+|module_\w+|ATTRIBUTE_\w+|"
-                     r"\w*for_each\w*")
+                     r"\w*for_each\w*|LIST_HEAD|XA_STATE\w*|guard|scoped_\w+")
 _STATEMENT = re.compile(r"(?:[\w.>\[\]*&()-]+(?:->|\.))?\w+\s*"
                         r"(?:\(|\+\+|--|(?:[-+|&^]|<<|>>)?=[^=])")
 
