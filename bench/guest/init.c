@@ -320,6 +320,11 @@ int main(int argc, char **argv)
 
 	kmsg(KMSG_END);
 	waitpid(forwarder, NULL, 0);
+	/*
+	 * Where the host reads slowly the counters may still be on their way, and
+	 * the end of the machine would cut them off. An answer is behind them.
+	 */
+	host_qmp("{\"execute\":\"query-status\"}");
 	host_line("@done {\"status\":%d}", status);
 	power_off();
 }
