@@ -290,6 +290,17 @@ bool step_vfio_recovered(void)
 	return true;
 }
 
+/* Without a way to reset it there is only its state to be restored. */
+static bool closed_without_reset(void)
+{
+	bool closed = !ep_sysfs(broken, "reset_method", "\n") && take(broken);
+
+	if (closed)
+		close_device();
+	closed = !ep_sysfs(broken, "reset_method", "default") && closed;
+	return closed && take(broken) && ep_ats_enabled(broken);
+}
+
 /* Once more, and this time its user gives it up, and comes back. */
 bool step_vfio_reopen(void)
 {
@@ -305,6 +316,8 @@ bool step_vfio_reopen(void)
 	blocked = wait_refused();
 	close_device();
 	host_value_bool("reopened", take(broken) && ep_ats_enabled(broken));
+	close_device();
+	host_value_bool("no_reset_at_close", closed_without_reset());
 	host_value_bool("blocked_again", blocked);
 	host_value("victim_bytes_changed", "%d", victim_bad);
 	host_value("siblings_stale", "0");

@@ -19,7 +19,9 @@ SCENARIO = Scenario(
     + [Check("user_told", "==", True, "the user's eventfd was not signalled"),
        Check("resets_by_core", "==", 0, "somebody else has reset the user's function"),
        Check("blocked_again", "==", True, "it was not blocked the second time"),
-       Check("reopened", "==", True, "closed and opened again it does not work")],
+       Check("reopened", "==", True, "closed and opened again it does not work"),
+       Check("no_reset_at_close", "==", True,
+             "its next user cannot use it if there is no way to reset it")],
     base=expect.BASE_CORRUPTS
     + [Check("user_told", "==", False, "on the base nobody tells the user"),
        Check("cmdq_errors", ">=", 8, "each unmap raises an error of its own on the base")],
