@@ -208,7 +208,7 @@ def code_of(commit):
     found = hashlib.sha256()
     for line in series.git("ls-tree", "-r", commit, "--", *series.git(
             "diff", "--name-only", series.base(), commit).split()).splitlines():
-        if "test" not in line.rsplit("/", 1)[-1] and "/Documentation/" not in line:
+        if "test" not in line.rsplit("/", 1)[-1] and "\tDocumentation/" not in line:
             found.update(line.encode() + b"\n")
     return found.hexdigest()[:24]
 
