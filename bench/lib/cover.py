@@ -7,8 +7,8 @@ gcov counts in the kernel; the guest sends its counters through the verdict
 channel when it is done, gcov-tool adds those of all runs, and gcov says which
 line they belong to. The report in out/cover/ is by patch and by line. A line
 that nothing executes needs a reason in bench/cover.ini, and so does a condition in
-it that never goes one of its ways ("branch: " and the line); a reason there needs
-such a line. The branches of a line without a condition are those of inline functions
+it that never goes one of its ways; a reason there names the function, then the line
+("f: g();", "f: branch: if (a)"), and needs such a line. The branches of a line without a condition are those of inline functions
 and macros of the kernel: they are counted, but need no reason. What each run executes
 is kept, too: `make mutants` runs only the scenarios that can notice a mutant.
 """
@@ -150,7 +150,7 @@ def blame(commit, name):
 
 
 def reasons():
-    """{(file, text of a line): why nothing can execute it}."""
+    """{(file, "function: line"): why nothing can execute it}."""
     parser = configparser.ConfigParser(delimiters=("=>",), interpolation=None)
     parser.optionxform = str
     if REASONS.exists():
@@ -166,7 +166,8 @@ def report(results, commit, counters):
     why, used = reasons(), set()
     by_patch = defaultdict(lambda: [0, 0, 0, 0, []])
     for name, (text, _) in mutants.added_lines(commit).items():
-        source, code = text.split("\n"), mutate.blank(text).split("\n")
+        source, blanked = text.split("\n"), mutate.blank(text)
+        code, functions = blanked.split("\n"), mutate.functions(blanked)
         owner = blame(commit, name)
         for number, (count, branches) in sorted(counters.lines(name).items()):
             if number not in owner:
@@ -179,10 +180,11 @@ def report(results, commit, counters):
             if count and (all(branches) or not DECIDES.search(code[number - 1])):
                 continue
             kind = "" if not count else "branch: "
-            key = (name, kind + " ".join(source[number - 1].split()))
+            line = " ".join(source[number - 1].split())
+            key = (name, f"{functions.get(number, '')}: {kind}{line}")
             used.add(key)
             never = f"{branches.count(0)} of {len(branches)} branches: " if count else ""
-            row[4].append((f"{name}:{number}: {never}{' '.join(source[number - 1].split())}",
+            row[4].append((f"{name}:{number}: {functions.get(number, '')}: {never}{line}",
                            why.get(key), kind))
     out = [f"series: tree {tree}, {counters.runs} runs", "",
            f"{'lines':>12} {'branches':>12}  patch"]

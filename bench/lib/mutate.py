@@ -108,6 +108,18 @@ def _function_bodies(code):
             yield match.start(), end
 
 
+def functions(code):
+    """{number of a line: name of the function that it is in}, its head included."""
+    found = {}
+    for start, end in _function_bodies(code):
+        head = code.rfind("\n\n", 0, start) + 1
+        name = re.search(r"(\w+)\s*\(", code[head:start])
+        if name:
+            for row in range(code.count("\n", 0, head) + 1, code.count("\n", 0, end) + 2):
+                found[row] = name[1]
+    return found
+
+
 def _statements(code, lines):
     """(start, end) of each statement that can be dropped, in the added @lines."""
     for body, body_end in _function_bodies(code):

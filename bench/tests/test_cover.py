@@ -64,13 +64,13 @@ class Report(unittest.TestCase):
         got = self.report({**ALL, 4: (0, [])})
         self.assertIn("1 lines", got["cover.lines"])
         self.assertIsNone(got["cover.branches"])
-        self.assertIn("d/f.c:4: g();", self.text)
+        self.assertIn("d/f.c:4: f: g();", self.text)
 
     def test_one_way_only(self):
         got = self.report({**ALL, 3: (2, [2, 0])})
         self.assertIsNone(got["cover.lines"])
         self.assertIn("1 lines", got["cover.branches"])
-        self.assertIn("d/f.c:3: 1 of 2 branches: if (a)", self.text)
+        self.assertIn("d/f.c:3: f: 1 of 2 branches: if (a)", self.text)
 
     def test_branches_of_a_macro(self):
         got = self.report({**ALL, 5: (2, [2, 0])})
@@ -78,13 +78,18 @@ class Report(unittest.TestCase):
 
     def test_reasons(self):
         got = self.report({**ALL, 3: (2, [2, 0]), 4: (0, [])},
-                          "[d/f.c]\ng(); => never\nbranch: if (a) => always\n")
+                          "[d/f.c]\nf: g(); => never\nf: branch: if (a) => always\n")
         self.assertEqual(got, {"cover.lines": None, "cover.branches": None})
         self.assertIn("(always)", self.text)
 
     def test_stale_reason(self):
-        got = self.report(ALL, "[d/f.c]\ng(); => never\n")
-        self.assertIn("cover.reason.d/f.c: g();", got)
+        got = self.report(ALL, "[d/f.c]\nf: g(); => never\n")
+        self.assertIn("cover.reason.d/f.c: f: g();", got)
+
+    def test_reason_for_another_function(self):
+        got = self.report({**ALL, 4: (0, [])}, "[d/f.c]\nh: g(); => never\n")
+        self.assertIn("1 lines", got["cover.lines"])
+        self.assertIn("cover.reason.d/f.c: h: g();", got)
 
     def test_nothing_counted(self):
         self.assertEqual(self.report({})["cover.lines"], "nothing was counted")
