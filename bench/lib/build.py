@@ -187,10 +187,19 @@ def has_symbol(commit, line):
                            "*Kconfig*", check=False))
 
 
-def dropped(build, wanted):
-    """The lines of @wanted that the .config in @build does not have: unmet dependencies."""
+def none_dropped(build, wanted, config, where, commit=None):
+    """
+    Stop if the .config in @build lacks lines of @wanted, whose dependencies are unmet
+    then. @config: its name; @where: the folder with what asks for them; @commit: what
+    it has no symbol for does not count.
+    """
     have = (build / ".config").read_text(encoding="utf-8").splitlines()
-    return [line for line in wanted if line not in have and not line.startswith("#")]
+    lost = [line for line in wanted if line not in have and not line.startswith("#")
+            and (commit is None or has_symbol(commit, line))]
+    if lost:
+        raise ui.Stop(f"kernel {config}: the configuration dropped {lost[0]}"
+                      + (f" and {len(lost) - 1} more" if lost[1:] else "")
+                      + f": mend {where}")
 
 
 def configure(build, config, commit, which, env, log):
@@ -205,17 +214,13 @@ def configure(build, config, commit, which, env, log):
     if stamp.exists() and stamp.read_text(encoding="utf-8") == text:
         cmd = make(build, "-s", "olddefconfig")
     else:
-        stamp.unlink(missing_ok=True)
         fragment = build / ".bench-fragment"
         fragment.write_text(text, encoding="utf-8")
         cmd = make(build, "-s", "allnoconfig")
         env = dict(env, KCONFIG_ALLCONFIG=str(fragment))
+    stamp.unlink(missing_ok=True)
     ui.run(f"configure kernel {config}", cmd, log, env=env)
-    if lost := dropped(build, wanted):
-        stamp.unlink(missing_ok=True)
-        raise ui.Stop(f"kernel {config}: the configuration dropped {lost[0]}"
-                      + (f" and {len(lost) - 1} more" if lost[1:] else "")
-                      + ": mend bench/kernel/")
+    none_dropped(build, wanted, config, "bench/kernel/")
     stamp.write_text(text, encoding="utf-8")
 
 

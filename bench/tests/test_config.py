@@ -5,6 +5,7 @@ import sys
 import tempfile
 import unittest
 from pathlib import Path
+from unittest import mock
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from lib import build, ui  # noqa: E402
@@ -29,9 +30,13 @@ class Config(unittest.TestCase):
         with tempfile.TemporaryDirectory() as folder:
             (Path(folder) / ".config").write_text(
                 "CONFIG_A=y\nCONFIG_B=m\n# CONFIG_C is not set\n", encoding="utf-8")
-            self.assertEqual(build.dropped(Path(folder), [
-                "CONFIG_A=y", "CONFIG_B=y", "CONFIG_C=y", "# CONFIG_D is not set",
-                "CONFIG_E=y"]), ["CONFIG_B=y", "CONFIG_C=y", "CONFIG_E=y"])
+            build.none_dropped(Path(folder), ["CONFIG_A=y", "# CONFIG_D is not set"],
+                               "name", "where")
+            with self.assertRaisesRegex(ui.Stop, "name.*dropped CONFIG_B=y and 2 more.*where"):
+                build.none_dropped(Path(folder), [
+                    "CONFIG_A=y", "CONFIG_B=y", "CONFIG_C=y", "CONFIG_E=y"], "name", "where")
+            with mock.patch.object(build, "has_symbol", lambda _, line: "_B" not in line):
+                build.none_dropped(Path(folder), ["CONFIG_B=y"], "name", "where", "commit")
 
 
 if __name__ == "__main__":

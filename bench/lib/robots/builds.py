@@ -86,13 +86,9 @@ class Variant:
             common.tools_env(), KCONFIG_ALLCONFIG=str(self.fragment)))
         if code:
             raise ui.Stop(f"check: no configuration {self.name} (log: {ui.shown(self.log)})")
-        asked = re.findall(r"^CONFIG_\w+=.*$", self.fragment.read_text(encoding="utf-8"), re.M)
-        lost = [line for line in build.dropped(self.folder, asked)
-                if build.has_symbol(commit, line)]
-        if lost:
-            raise ui.Stop(f"check: configuration {self.name} dropped {lost[0]}"
-                          + (f" and {len(lost) - 1} more" if lost[1:] else "")
-                          + ": mend bench/kernel/check/")
+        build.none_dropped(self.folder, re.findall(
+            r"^CONFIG_\w+=.*$", self.fragment.read_text(encoding="utf-8"), re.M), self.name,
+            "bench/kernel/check/", commit)
         stamp.write_text(want, encoding="utf-8")
 
     def _compile(self, commit):
