@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
 """
-The KUnit suites at each patch: those that exist there, and the base's own.
+The KUnit suites of what the series touches, at each patch: those that exist there.
 
 The kernel of a patch is booted in the background, while the next ones are
 built. A patch that leaves the image as it was needs no boot of its own.
@@ -16,14 +16,8 @@ from pathlib import Path
 from .. import build, ktap, paths, series, splat, ui
 from . import common, store
 
-# What the base has for the IOMMU, beside the files of the series
-OF_BASE = ["drivers/iommu/generic_pt/.kunitconfig"]
-MORE = """\
-CONFIG_IOMMU_IO_PGTABLE_LPAE=y
-CONFIG_IOMMU_IO_PGTABLE_LPAE_KUNIT_TEST=y
-# CONFIG_LOCALVERSION_AUTO is not set
-"""
 # The same source gives the same image.
+NO_VERSION = "# CONFIG_LOCALVERSION_AUTO is not set"
 SAME = ["LOCALVERSION=", "KBUILD_BUILD_USER=bench", "KBUILD_BUILD_HOST=bench",
         "KBUILD_BUILD_TIMESTAMP=2026-01-01", "KBUILD_BUILD_VERSION=1"]
 # Seconds until a kernel without an end is ended, on a machine with other work
@@ -99,11 +93,8 @@ class Suites:
     def __init__(self, base, tip, files, allows, verdicts, log):
         self.base, self.allows, self.verdicts, self.log = base, allows, verdicts, log
         self.folder = common.BUILDS / "check-kunit"
-        lines = [line for name, commit in [(name, tip) for name in files]
-                 + [(name, base) for name in OF_BASE]
-                 for line in series.git("show", f"{commit}:{name}").splitlines()]
-        self.wanted = sorted({line for line in lines + MORE.splitlines()
-                              if re.match(r"(# )?CONFIG_", line)})
+        self.wanted = sorted({NO_VERSION, *(line for name in files for line in series.git(
+            "show", f"{tip}:{name}").splitlines() if re.match(r"(# )?CONFIG_", line))})
         self.emulator, qemu = build.qemu()
         self.tools = store.digest(qemu, store.version(f"{build.CROSS}gcc", "--version"),
                                   [(a.pattern, a.reason) for a in allows], TIMEOUT,
