@@ -181,10 +181,11 @@ def report(results, commit, counters):
                 continue
             kind = "" if not count else "branch: "
             line = " ".join(source[number - 1].split())
-            key = (name, f"{functions.get(number, '')}: {kind}{line}")
+            function = functions[number].name if number in functions else ""
+            key = (name, f"{function}: {kind}{line}")
             used.add(key)
             never = f"{branches.count(0)} of {len(branches)} branches: " if count else ""
-            row[4].append((f"{name}:{number}: {functions.get(number, '')}: {never}{line}",
+            row[4].append((f"{name}:{number}: {function}: {never}{line}",
                            why.get(key), kind))
     out = [f"series: tree {tree}, {counters.runs} runs", "",
            f"{'lines':>12} {'branches':>12}  patch"]

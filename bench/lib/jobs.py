@@ -498,12 +498,13 @@ def mutations(only=None):
         ui.note("no `make cover` of this tree: what the suites let pass needs all scenarios")
     _, module = build.kernel("patched", commit, mutants.CONFIG)
 
+    def runs(mutant, name="kunit"):
+        # gcov counts a statement on one of its lines
+        return executed is None or any(
+            name in executed.get((mutant.file, mutant.line + i), ()) for i in range(-3, 2))
+
     def scenarios_with(image, number, mutant):
-        runs = names if executed is None else [
-            n for n in names
-            # gcov counts a statement on one of its lines
-            if any(n in executed.get((mutant.file, mutant.line + i), ()) for i in range(-3, 2))]
-        for name in runs:
+        for name in [name for name in names if runs(mutant, name)]:
             result = scenario.run(
                 name, which="patched", image=image, module=module, qemu=emulator,
                 programs=programs, outdir=paths.OUT / "mutants" / f"scenario-{number}",
@@ -512,7 +513,7 @@ def mutations(only=None):
                 return f"{name}: {result['fails'][0]}"[:110]
         return None
 
-    mutants.mutants(results, emulator, KUNIT_ALLOWS, scenarios_with, only)
+    mutants.mutants(results, emulator, KUNIT_ALLOWS, runs, scenarios_with, only)
     return results.close()
 
 

@@ -10,8 +10,8 @@ too, needs a reason in bench/mutants.ini, where an entry that names nothing, or
 a mutant that is killed, is an error.
 
 Verdicts are kept, so an interrupted run goes on. What was killed stays so as long
-as the code is the same, for tests only grow; what survived runs again when there are
-other tests. The report says by which trees it was judged.
+as its function is the same, for tests only grow; what survived runs again when the
+tree is another one. The report says by which trees it was judged.
 """
 
 import configparser
@@ -48,8 +48,10 @@ static int __init bench_mutant_setup(char *text)
 }
 early_param("mutant", bench_mutant_setup);
 """
-# The suites that see most of a file's mutants run first; what survives them needs all.
-NEAREST = [("drivers/iommu/arm/", "arm-smmu-v3*"), ("", "iommu-quarantine")]
+# The suites that are about a file, in the order in which they run
+SUITES = [("drivers/iommu/arm/", ["arm-smmu-v3*"]),
+          ("drivers/iommu/", ["iommu-quarantine", "arm-smmu-v3*"]),
+          ("", ["iommu-quarantine"])]
 # A mutant that takes so many times as long as the suites do without one has no end.
 TOO_LONG = 4
 BAD = re.compile(r"^\[[^]]*\] +not ok \d+ |Kernel panic|Unable to handle kernel|kernel BUG at|"
@@ -97,20 +99,34 @@ def _with_header(text):
     return text[:first.end()] + HEADER + text[first.end():]
 
 
-def images(commit):
+def every_mutant(files):
     """
-    [(image, {number: (mutant, key)})]: each mutant that compiles is in one. What
-    does not compile is no mutant.
+    {number: (mutant, key, code)} of @files, which are those of added_lines(). @code
+    is the hash of the function, or of the whole file where there is none.
     """
-    files = added_lines(commit)
-    numbered, number, seen = {}, 0, Counter()
+    found, number, seen = {}, 0, Counter()
     for name, (text, lines) in files.items():
+        functions = mutate.functions(mutate.blank(text))
         for mutant in mutate.mutants(name, text, lines):
             number += 1
-            key = mutant.key(text)
+            function = functions.get(mutant.line)
+            code = text[function.start:function.end] if function else text
+            key = mutant.key(text, function.name if function else "")
             seen[key] += 1
-            numbered[number] = (mutant, key + (f" #{seen[key]}" if seen[key] > 1 else ""))
-    todo, made = dict(numbered), []
+            found[number] = (mutant, key + (f" #{seen[key]}" if seen[key] > 1 else ""),
+                             hashlib.sha256(code.encode()).hexdigest()[:24])
+    return found
+
+
+def images(commit, files, numbered, verdicts):
+    """
+    [(image, {number: (mutant, key)})]: each mutant of @numbered, {number: (mutant,
+    key, ...)}, that compiles is in one. What does not compile is no mutant, and
+    @verdicts remember it.
+    """
+    todo = {number: (mutant, key) for number, (mutant, key, _) in numbered.items()
+            if verdicts.compiles(key)}
+    made = []
     main = series.git("show", f"{commit}:init/main.c") + "\n" + DEFINITION
     os.environ["GNUMAKEFLAGS"] = "-k"       # all that does not compile at once
     while todo:
@@ -132,6 +148,7 @@ def images(commit):
             broken = _uncompilable(log, changed)
             if not broken:
                 raise
+            verdicts.add_broken(todo[n][1] for n in broken)
             todo = {n: m for n, m in todo.items() if n not in broken}
             ui.note(f"mutants that do not compile: {len(broken)}")
             continue
@@ -152,12 +169,11 @@ def _uncompilable(log, changed):
     return broken
 
 
-def boot(image, emulator, number, log, suites=None, limit_s=900):
-    """The suites with the mutant @number; None if all is well, else what killed it."""
+def boot(image, emulator, number, log, suites, limit_s=900):
+    """@suites with the mutant @number; None if all is well, else what killed it."""
     words = ["console=ttyAMA0", "panic=-1", "log_buf_len=16M", "kunit.enable=1",
-             "kunit.autorun=1", "kunit_shutdown=poweroff", f"mutant={number}"]
-    if suites:
-        words.append(f"kunit.filter_glob={suites}")
+             "kunit.autorun=1", "kunit_shutdown=poweroff", f"mutant={number}",
+             f"kunit.filter_glob={suites}"]
     with open(log, "wb") as out:
         proc = subprocess.Popen(
             [str(emulator), "-nodefaults", "-nographic", "-no-reboot", "-M",
@@ -182,47 +198,40 @@ def boot(image, emulator, number, log, suites=None, limit_s=900):
     return why
 
 
-def judge(log, allows, part=False):
+def judge(log, allows):
     """
-    None if the suites' log is that of a good run, else what is wrong with it. Where
-    only @part of them ran, what the others may say does not have to be there.
+    None if the log of some suites is that of a good run, else what is wrong with it.
+    What the other ones may say does not have to be there.
     """
     lines = [re.sub(r"^\[ *\d+\.\d+\](?:\[ *[TC]\d+\])? ", "", line) for line in
              log.read_text(encoding="utf-8", errors="replace").splitlines()]
     report = ktap.parse(lines, loose=True)
     says = splat.scan("\n".join(lines), allows)
-    problems = report.fails + [line for line in says
-                               if not (part and line.startswith("allowance "))]
+    problems = report.fails + [line for line in says if not line.startswith("allowance ")]
     if not problems and not report.points:
         problems = ["no case ran"]
     return problems[0][:110] if problems else None
 
 
-def nearest(file):
-    """The suites that run first for a mutant in @file, as a glob."""
-    return next(suites for prefix, suites in NEAREST if file.startswith(prefix))
-
-
-def code_of(commit):
-    """The hash of what the series changes at @commit without its tests."""
-    found = hashlib.sha256()
-    for line in series.git("ls-tree", "-r", commit, "--", *series.git(
-            "diff", "--name-only", series.base(), commit).split()).splitlines():
-        if "test" not in line.rsplit("/", 1)[-1] and "\tDocumentation/" not in line:
-            found.update(line.encode() + b"\n")
-    return found.hexdigest()[:24]
+def suites_of(file):
+    """The suites for a mutant in @file, as globs."""
+    return next(suites for prefix, suites in SUITES if file.startswith(prefix))
 
 
 class Verdicts:
-    """What is known about the mutants of one state of the code; on the disk at once."""
+    """
+    What is known about mutants, {key: hash of the code around it}, at the series'
+    @tree; on the disk at once.
+    """
 
-    def __init__(self, code, tree):
-        self.file = paths.OUT / "mutants" / "verdicts.json"
-        self.code, self.tree, self.lock = code, tree, threading.Lock()
-        stored = {}
-        if self.file.exists():
-            stored = json.loads(self.file.read_text(encoding="utf-8"))
-        self.known = stored.get("verdicts", {}) if stored.get("code") == code else {}
+    def __init__(self, mutants_, tree):
+        self.store = paths.OUT / "mutants" / "verdicts.json"
+        self.codes, self.tree, self.lock = mutants_, tree, threading.Lock()
+        self.known = {}
+        if self.store.exists():
+            stored = json.loads(self.store.read_text(encoding="utf-8"))
+            self.known = {key: verdict for key, verdict in stored.items()
+                          if verdict["code"] == self.codes.get(key)}
 
     def killed(self, key):
         """What killed it, or None."""
@@ -231,17 +240,28 @@ class Verdicts:
     def survived(self, key):
         """Did it survive all suites of this very tree?"""
         return key in self.known and not self.killed(key) \
-            and self.known[key]["tree"] == self.tree
+            and self.known[key].get("tree") == self.tree
+
+    def compiles(self, key):
+        """Is it not known that it does not?"""
+        return "broken" not in self.known.get(key, {})
 
     def add(self, key, killed, everywhere=False):
         """@killed: by what, or None; @everywhere: by the scenarios, too."""
+        self._put({key: {"killed": killed, "tree": self.tree, "everywhere": everywhere}})
+
+    def add_broken(self, keys):
+        """@keys do not compile."""
+        self._put({key: {"broken": True} for key in keys})
+
+    def _put(self, verdicts):
         with self.lock:
-            self.known[key] = {"killed": killed, "tree": self.tree, "everywhere": everywhere}
-            self.file.parent.mkdir(parents=True, exist_ok=True)
-            part = self.file.with_suffix(".part")
-            part.write_text(json.dumps({"code": self.code, "verdicts": self.known},
-                                       indent=1) + "\n", encoding="utf-8")
-            part.rename(self.file)
+            for key, verdict in verdicts.items():
+                self.known[key] = dict(verdict, code=self.codes[key])
+            self.store.parent.mkdir(parents=True, exist_ok=True)
+            part = self.store.with_suffix(".part")
+            part.write_text(json.dumps(self.known, indent=1) + "\n", encoding="utf-8")
+            part.rename(self.store)
 
 
 def reasons():
@@ -254,18 +274,20 @@ def reasons():
             parser[name].items()}
 
 
-def mutants(results, emulator, allows, survivors_run, only=None):
+def mutants(results, emulator, allows, runs, survivors_run, only=None):
     """
-    All of it. @allows: what the suites may log. @survivors_run(image, number,
-    mutant): the scenarios with it, None or what killed it. @only: a part of a
-    file's name.
+    All of it. @allows: what the suites may log. @runs(mutant): whether the suites
+    execute its line. @survivors_run(image, number, mutant): the scenarios with it,
+    None or what killed it. @only: a part of a file's name.
     """
     commit, _ = series.subject()
     tree = series.git("rev-parse", f"{commit}^{{tree}}")
-    verdicts = Verdicts(code_of(commit), tree)
+    files = added_lines(commit)
+    numbered = every_mutant(files)
+    verdicts = Verdicts({key: code for _, key, code in numbered.values()}, tree)
     outdir = paths.OUT / "mutants"
     outdir.mkdir(parents=True, exist_ok=True)
-    made = images(commit)
+    made = images(commit, files, numbered, verdicts)
     every = {key: (mutant, image, number) for image, chosen in made
              for number, (mutant, key) in chosen.items() if not only or only in mutant.file}
     for image in dict(made):
@@ -273,7 +295,7 @@ def mutants(results, emulator, allows, survivors_run, only=None):
                 if its == image and not verdicts.killed(key) and not verdicts.survived(key)]
         ui.note(f"mutants: tree {tree[:16]}, {len(todo)} to do in image {image.parent.name}")
         if todo:
-            _suites(image, emulator, todo, verdicts, allows)
+            _suites(image, emulator, todo, verdicts, allows, runs)
     lived = [key for key in every if not verdicts.killed(key)]
     todo = [key for key in lived if not verdicts.known[key]["everywhere"]]
     ui.note(f"mutants: {len(lived)} survive the suites, {len(todo)} of them go through the "
@@ -290,12 +312,15 @@ def mutants(results, emulator, allows, survivors_run, only=None):
     _report(results, verdicts, every, tree, only)
 
 
-def _suites(image, emulator, todo, verdicts, allows):
-    """The mutants @todo of an image in front of the suites."""
+def _suites(image, emulator, todo, verdicts, allows, runs):
+    """
+    The mutants @todo of an image in front of the suites. @runs(mutant): whether these
+    execute its line.
+    """
     control, limits = paths.OUT / "mutants" / "control.log", {}
-    for suites in (None, *{nearest(mutant.file) for _, mutant, _ in todo}):
+    for suites in {one for _, mutant, _ in todo for one in suites_of(mutant.file)}:
         start = time.monotonic()
-        why = boot(image, emulator, 0, control, suites) or judge(control, allows, suites)
+        why = boot(image, emulator, 0, control, suites) or judge(control, allows)
         if why:
             raise ui.Stop(f"the suites fail without a mutant: {why} "
                           f"(log: {ui.shown(control)})")
@@ -305,12 +330,13 @@ def _suites(image, emulator, todo, verdicts, allows):
     def work(item):
         key, mutant, number = item
         log = paths.OUT / "mutants" / f"{number}.log"
-        for suites in (nearest(mutant.file), None):
+        why = None
+        for suites in suites_of(mutant.file) if runs(mutant) else []:
             why = boot(image, emulator, number, log, suites, limits[suites]) \
-                or judge(log, allows, suites)
+                or judge(log, allows)
+            log.unlink()
             if why:
                 break
-        log.unlink()
         return key, mutant, why
 
     with ThreadPoolExecutor(max(1, int(paths.jobs()))) as pool:

@@ -40,11 +40,11 @@ class Mutant:
     new: str
     expression: bool    # else it is a statement
 
-    def key(self, text):
-        """What names it, also when lines move: file, kind, old and new text."""
+    def key(self, text, function):
+        """What names it, also when lines move: file, @function, kind, old and new text."""
         def flat(part):
             return " ".join(part.split())
-        return f"{self.file}: {self.kind}: {flat(text[self.start:self.end])}" + (
+        return f"{self.file}: {function}: {self.kind}: {flat(text[self.start:self.end])}" + (
             f" -> {flat(self.new)}" if self.new and self.kind != "order" else "")
 
 
@@ -108,15 +108,24 @@ def _function_bodies(code):
             yield match.start(), end
 
 
+@dataclass(frozen=True)
+class Function:
+    """A function: from @start to @end (offsets), its head included."""
+    name: str
+    start: int
+    end: int
+
+
 def functions(code):
-    """{number of a line: name of the function that it is in}, its head included."""
+    """{number of a line: the Function that it is in}."""
     found = {}
     for start, end in _function_bodies(code):
         head = code.rfind("\n\n", 0, start) + 1
         name = re.search(r"(\w+)\s*\(", code[head:start])
         if name:
+            function = Function(name[1], head, end + 1)
             for row in range(code.count("\n", 0, head) + 1, code.count("\n", 0, end) + 2):
-                found[row] = name[1]
+                found[row] = function
     return found
 
 

@@ -63,23 +63,47 @@ class Mutator(unittest.TestCase):
         self.assertEqual(new.count("\n"), CODE.count("\n"))
 
 
+class Keys(unittest.TestCase):
+    """mutants.every_mutant()"""
+
+    @staticmethod
+    def codes(text):
+        """{key: hash}"""
+        lines = set(range(1, text.count("\n") + 1))
+        return {key: code for _, key, code in
+                mutants.every_mutant({"f.c": (text, lines)}).values()}
+
+    def test_two_functions(self):
+        one, two = self.codes(CODE), self.codes(CODE + "\n" + CODE.replace("f(int", "e(int"))
+        self.assertEqual(len(two), 2 * len(one))
+        self.assertTrue(all(two[key] == code for key, code in one.items()))
+        self.assertIn("f.c: e: drop: g(a);", two)
+
+    def test_twice_the_same_line(self):
+        self.assertIn("f.c: f: drop: g(a); #2", self.codes(CODE.replace("h(a)", "g(a)")))
+
+    def test_only_its_function_counts(self):
+        old = self.codes("\n" + CODE + "\n" + CODE.replace("f(int", "e(int"))
+        new = self.codes("\n" + CODE + "\n" + CODE.replace("f(int", "e(int").replace("0", "1"))
+        for key, code in old.items():
+            if key in new:
+                self.assertEqual(new[key] == code, key.startswith("f.c: f:"), key)
+
+
 class Judge(unittest.TestCase):
     """mutants.judge()"""
 
-    def judge(self, ok, part=False):
+    def judge(self, ok):
         with tempfile.TemporaryDirectory() as folder:
             log = Path(folder) / "log"
             log.write_text(LOG.format(ok, ok), encoding="utf-8")
-            return mutants.judge(log, [splat.Allow("never said", "a test")], part)
+            return mutants.judge(log, [splat.Allow("never said", "a test")])
 
     def test_good(self):
-        self.assertIsNone(self.judge("ok", part=True))
+        self.assertIsNone(self.judge("ok"))
 
     def test_bad_case(self):
-        self.assertIn("case", self.judge("not ok", part=True))
-
-    def test_all_suites_have_to_say_what_they_may(self):
-        self.assertIn("allowance", self.judge("ok"))
+        self.assertIn("case", self.judge("not ok"))
 
     def test_empty(self):
         with tempfile.TemporaryDirectory() as folder:
@@ -97,24 +121,34 @@ class Verdicts(unittest.TestCase):
         patch = mock.patch.object(mutants.paths, "OUT", Path(folder.name))
         patch.start()
         self.addCleanup(patch.stop)
-        verdicts = mutants.Verdicts("code", "tree")
-        verdicts.add("dead", "not ok 1")
-        verdicts.add("alive", None)
+        verdicts = self.verdicts()
+        verdicts.add("a.c: dead", "not ok 1")
+        verdicts.add("a.c: alive", None)
+        verdicts.add_broken(["a.c: broken"])
+
+    @staticmethod
+    def verdicts(code="code", tree="tree"):
+        return mutants.Verdicts({f"a.c: {which}": code for which in (
+            "dead", "alive", "broken")}, tree)
 
     def test_same_tree(self):
-        again = mutants.Verdicts("code", "tree")
-        self.assertEqual(again.killed("dead"), "not ok 1")
-        self.assertTrue(again.survived("alive"))
+        again = self.verdicts()
+        self.assertEqual(again.killed("a.c: dead"), "not ok 1")
+        self.assertTrue(again.survived("a.c: alive"))
+        self.assertFalse(again.compiles("a.c: broken"))
+        self.assertTrue(again.compiles("a.c: alive"))
 
     def test_other_tests(self):
-        again = mutants.Verdicts("code", "tree with more tests")
-        self.assertEqual(again.killed("dead"), "not ok 1")
-        self.assertFalse(again.survived("alive"))
+        again = self.verdicts(tree="tree with more tests")
+        self.assertEqual(again.killed("a.c: dead"), "not ok 1")
+        self.assertFalse(again.survived("a.c: alive"))
+        self.assertFalse(again.compiles("a.c: broken"))
 
     def test_other_code(self):
-        again = mutants.Verdicts("other code", "tree")
-        self.assertIsNone(again.killed("dead"))
-        self.assertFalse(again.survived("alive"))
+        again = self.verdicts(code="other code")
+        self.assertIsNone(again.killed("a.c: dead"))
+        self.assertFalse(again.survived("a.c: alive"))
+        self.assertTrue(again.compiles("a.c: broken"))
 
 
 if __name__ == "__main__":

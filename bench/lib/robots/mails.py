@@ -30,9 +30,10 @@ def clone(base):
         series.git("init", "-q", repo=repo)
         (repo / ".git/objects/info/alternates").write_text(
             f"{series.REPO / '.git/objects'}\n", encoding="utf-8")
+        touched = series.git("diff", "--no-renames", "--name-only", base, series.apply())
         series.git("sparse-checkout", "set", "--no-cone", "--stdin", repo=repo,
                    data="".join(f"/{name}\n" for name in
-                                ["Makefile", *series._touched()]).encode())
+                                ["Makefile", *touched.split()]).encode())
         series.git("checkout", "-q", "--detach", base, repo=repo)
         yield repo
 
