@@ -169,7 +169,10 @@ def report(results, commit, counters):
         source, blanked = text.split("\n"), mutate.blank(text)
         code, functions = blanked.split("\n"), mutate.functions(blanked)
         owner = blame(commit, name)
-        for number, (count, branches) in sorted(counters.lines(name).items()):
+        counted = counters.lines(name)
+        if not counted and owner.keys() & functions.keys():
+            results.add(f"cover.file.{name}", f"it is not in kernels of {CONFIG}")
+        for number, (count, branches) in sorted(counted.items()):
             if number not in owner:
                 continue
             row = by_patch[owner[number]]

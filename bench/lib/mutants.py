@@ -29,7 +29,7 @@ from concurrent.futures import ThreadPoolExecutor
 from . import build, ktap, mutate, paths, series, splat, ui
 
 REASONS = paths.BENCH / "mutants.ini"
-CONFIG = "bench+kunit"
+CONFIG = "bench+kunit+locks"
 # Not compiled in that configuration
 ELSEWHERE = ["arch/powerpc/", "drivers/pci/hotplug/pnv_php.c", "drivers/net/", "drivers/scsi/",
              "drivers/gpu/", "drivers/infiniband/", "drivers/crypto/", "drivers/xen/"]

@@ -21,7 +21,7 @@ _KEYWORDS = {"if", "for", "while", "switch", "return", "else", "do", "goto", "ca
              "default", "break", "continue", "sizeof", "typeof"}
 # Dropping these shows nothing: they log, assert, or tell tools about the code.
 _SILENT = re.compile(r"(?:dev|pci|pr)_(?:err|warn|info|notice|dbg)\w*|WARN\w*|lockdep_\w+|"
-                     r"might_sleep\w*|kunit_\w+|KUNIT_\w+|BUILD_BUG\w*|trace_\w+|"
+                     r"might_\w+|\w+_mutex_assert|kunit_\w+|KUNIT_\w+|BUILD_BUG\w*|trace_\w+|"
                      r"cpu_relax|touch_nmi_watchdog|printk\w*|cond_resched|EXPORT_\w+|"
                      r"MODULE_\w+|DEFINE_\w+|DECLARE_\w+|module_\w+|ATTRIBUTE_\w+|"
                      r"\w*for_each\w*|LIST_HEAD|XA_STATE\w*|guard|scoped_\w+")

@@ -92,7 +92,9 @@ class Report(unittest.TestCase):
         self.assertIn("cover.reason.d/f.c: h: g();", got)
 
     def test_nothing_counted(self):
-        self.assertEqual(self.report({})["cover.lines"], "nothing was counted")
+        got = self.report({})
+        self.assertEqual(got["cover.lines"], "nothing was counted")
+        self.assertIn("not in kernels", got["cover.file.d/f.c"])
 
 
 if __name__ == "__main__":
