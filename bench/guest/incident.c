@@ -97,6 +97,18 @@ static const struct step failed_reset[] = {
 	{}
 };
 
+static const struct step rehearsal[] = {
+	{ "ATS is on and works: config space, model, data", step_prove },
+	{ "the healthy functions are at work", step_start_innocents },
+	{ "reports of what is not there", step_report_nobody },
+	{ "the function is reported as broken", step_report_broken },
+	{ "a reset that is to count as failed", step_fail_reset },
+	{ "a reset that succeeds", step_reset },
+	{ "does it work again?", step_recovered },
+	SHUTDOWN,
+	{}
+};
+
 static const struct step full_queue[] = {
 	SETUP,
 	{ "the device falls silent", step_silence },
@@ -323,6 +335,7 @@ static const struct {
 	{ "late", "answers one invalidation after the timeout", late },
 	{ "silent-once", "drops one invalidation", silent_once },
 	{ "failed-reset", "falls silent, and its first reset fails", failed_reset },
+	{ "rehearsal", "is healthy, and reported as broken", rehearsal },
 	{ "full-queue", "falls silent while the command queue is full", full_queue },
 	{ "boot", "is silent from the start", silent_from_boot },
 	{ "asleep", "is in D3hot while its driver unmaps", asleep },

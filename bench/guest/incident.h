@@ -196,6 +196,11 @@ bool step_nested_blocked(void);
 bool step_nested_reset(void);
 bool step_nested_recovered(void);
 
+/* rehearse.c */
+bool step_report_nobody(void);
+bool step_report_broken(void);
+bool step_fail_reset(void);
+
 /* shared.c */
 bool step_shared_take(void);
 bool step_shared_unmap(void);
