@@ -24,6 +24,7 @@ bool step_report_nobody(void)
 	char state[32] = "";
 
 	value_errno("report_nonsense_errno", write_file(REPORT, "nonsense"));
+	value_errno("report_empty_errno", write_file(REPORT, ""));
 	value_errno("report_nobody_errno", write_file(REPORT, "0000:ff:1f.7"));
 	if (!unbind(broken))
 		return false;

@@ -6,8 +6,10 @@ The faults (mutate.py) are compiled in, as many per image as fit, and one is
 chosen at boot. A mutant is killed when a KUnit case fails, the log shows a
 splat, or the run does not end; the machine is stopped as soon as that is seen.
 Mutants that all suites survive go through the scenarios. What survives those,
-too, needs a reason in bench/mutants.ini, where an entry that names nothing, or
-a mutant that is killed, is an error.
+too, needs a reason in bench/mutants.ini: why it is equivalent, or, since no machine
+here shows what a barrier is for, "litmus: NAME" for a test of `make litmus` that
+lacks the same one. An entry that names nothing, or a mutant that is killed, is an
+error.
 
 Verdicts are kept, so an interrupted run goes on. What was killed stays so as long
 as its function is the same, for tests only grow; what survived runs again when the
@@ -26,7 +28,7 @@ import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
-from . import build, ktap, mutate, paths, series, splat, ui
+from . import build, ktap, litmus, mutate, paths, series, splat, ui
 
 REASONS = paths.BENCH / "mutants.ini"
 CONFIG = "bench+kunit+locks"
@@ -274,6 +276,18 @@ def reasons():
             parser[name].items()}
 
 
+def _reason(results, key, why):
+    """What the report says of the mutant @key, whose reason is @why."""
+    kind, _, name = why.partition("litmus: ")
+    if kind or not name:
+        return f"equivalent: {why}"
+    file = litmus.TESTS / f"{name}.litmus"
+    if not file.exists() or litmus.expected(file.read_text(encoding="utf-8")) != "Sometimes":
+        results.add(f"mutant.reason.{key}", f"{ui.shown(file)} is not there, or does not have "
+                                            "the result Sometimes")
+    return f"make litmus shows it: {name}"
+
+
 def mutants(results, emulator, allows, runs, survivors_run, only=None):
     """
     All of it. @allows: what the suites may log. @runs(mutant): whether the suites
@@ -358,7 +372,7 @@ def _report(results, verdicts, every, tree, only):
             says = f"killed by {verdict['killed']}"
         elif key in why_not:
             explained += 1
-            says = f"equivalent: {why_not[key]}"
+            says = _reason(results, key, why_not[key])
         else:
             says = "SURVIVES"
             results.add(f"mutant.{key}", f"line {mutant.line}: survives every test")
@@ -369,7 +383,7 @@ def _report(results, verdicts, every, tree, only):
                                                 "a test kills it")
     judged = {verdicts.known[key]["tree"] for key in every}
     head = [f"tree {tree}" + (f", {len(every)} mutants" if every else ""),
-            f"{killed} killed, {explained} equivalent, {len(every) - killed - explained} survive",
+            f"{killed} killed, {explained} explained, {len(every) - killed - explained} survive",
             f"trees whose tests judged: {', '.join(sorted(judged))}"]
     file = paths.OUT / "mutants" / "report.txt"
     file.write_text("".join(f"{line}\n" for line in [*head, "", *lines]), encoding="utf-8")

@@ -1,14 +1,16 @@
 # SPDX-License-Identifier: GPL-2.0
 """The mutator, and what is kept of the verdicts on its mutants."""
 
+import io
 import sys
 import tempfile
 import unittest
+from contextlib import redirect_stderr
 from pathlib import Path
 from unittest import mock
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from lib import mutants, mutate, splat  # noqa: E402
+from lib import jobs, mutants, mutate, splat  # noqa: E402
 
 CODE = """\
 int f(int a)
@@ -149,6 +151,30 @@ class Verdicts(unittest.TestCase):
         self.assertIsNone(again.killed("a.c: dead"))
         self.assertFalse(again.survived("a.c: alive"))
         self.assertTrue(again.compiles("a.c: broken"))
+
+
+class Reasons(unittest.TestCase):
+    """Why a mutant may live"""
+
+    def setUp(self):
+        self.results = jobs.Results()
+
+    def bad(self, why):
+        with redirect_stderr(io.StringIO()):
+            mutants._reason(self.results, "key", why)
+        return any(self.results.all.values())
+
+    def test_equivalent(self):
+        self.assertFalse(self.bad("it costs nothing but time"))
+
+    def test_litmus(self):
+        self.assertFalse(self.bad("litmus: guest-ats-no-mb"))
+
+    def test_litmus_that_is_not_there(self):
+        self.assertTrue(self.bad("litmus: nowhere"))
+
+    def test_litmus_that_never_happens(self):
+        self.assertTrue(self.bad("litmus: guest-ats"))
 
 
 if __name__ == "__main__":
