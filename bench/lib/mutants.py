@@ -54,8 +54,10 @@ early_param("mutant", bench_mutant_setup);
 SUITES = [("drivers/iommu/arm/", ["arm-smmu-v3*"]),
           ("drivers/iommu/", ["iommu-quarantine", "arm-smmu-v3*"]),
           ("", ["iommu-quarantine"])]
-# A mutant that takes so many times as long as the suites do without one has no end.
-TOO_LONG = 4
+# A mutant that takes so many times as long as the suites do alone, without one, has no
+# end. They sleep for much of the time, so there may be more of them than CPUs.
+TOO_LONG = 10
+PER_CPU = 2
 BAD = re.compile(r"^\[[^]]*\] +not ok \d+ |Kernel panic|Unable to handle kernel|kernel BUG at|"
                  r"BUG: |Internal error", re.M)
 
@@ -353,7 +355,7 @@ def _suites(image, emulator, todo, verdicts, allows, runs):
                 break
         return key, mutant, why
 
-    with ThreadPoolExecutor(max(1, int(paths.jobs()))) as pool:
+    with ThreadPoolExecutor(PER_CPU * max(1, int(paths.jobs()))) as pool:
         for count, (key, mutant, why) in enumerate(pool.map(work, todo), 1):
             verdicts.add(key, why)
             if why is None:
