@@ -40,7 +40,8 @@ bool step_report_broken(void)
 	char state[32] = "";
 	int err;
 
-	ep_map(broken, SLOT_CANARY);
+	if (ep_query(broken, SLOT_CANARY).state == ATCTEST_EMPTY)
+		ep_map(broken, SLOT_CANARY);
 	incident_begins(false);
 	err = write_file(REPORT, broken->bdf);
 	value_errno("report_errno", err);
@@ -58,7 +59,9 @@ bool step_fail_reset(void)
 
 	if (!able)
 		return true;
-	err = write_file(DIR "fail_reset/probability", "100") ?:
+	/* Without a stack trace in the log, which looks like damage */
+	err = write_file(DIR "fail_reset/verbose", "1") ?:
+	      write_file(DIR "fail_reset/probability", "100") ?:
 	      write_file(DIR "fail_reset/times", "1");
 	if (err) {
 		ktap_diag("fail_reset: %s", strerror(err));
