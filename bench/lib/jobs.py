@@ -26,9 +26,10 @@ KUNIT = ["drivers/iommu/arm/arm-smmu-v3/.kunitconfig", "drivers/iommu/.kunitconf
 KUNIT_ALLOWS = [
     splat.Allow(r"arm_smmu_v3_atc_test_\w+\.\w+: \S+: ATC invalidation timeout",
                 "the suite makes simulated devices fall silent"),
-    splat.Allow(r"arm_smmu_v3_atc_test_\w+\.smmu: "
+    splat.Allow(r"(arm_smmu_v3_atc_test_\w+\.smmu|vcmdq_test_\w+\.vcmdq): "
                 r"(CMDQ error|unexpected global error)",
                 "some cases raise errors of other kinds"),
+    splat.Allow(r"pci 10000:\S+: iommu: .*cannot be", "so do attaches of the suite"),
     splat.Allow(r"smmu-iopf: event", "some faults of the suite have no handler"),
 ]
 

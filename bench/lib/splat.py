@@ -40,6 +40,7 @@ PATTERNS = [(re.compile(pattern), what) for pattern, what in [
     (r"CMDQ error|unexpected global error|CMD_SYNC timeout", "SMMU command queue"),
     (r"event 0x[0-9a-f]+ received|event: \w+ client:", "SMMU event"),
     (r"ATC invalidation timeout", "ATC timeout"),
+    (r"iommu: .*cannot be (?:blocked|re-attached)", "IOMMU core"),
     (r"Call trace:|Modules linked in:", "trace without a heading"),
 ]]
 

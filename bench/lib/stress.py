@@ -41,7 +41,11 @@ def scenario(seconds, seed, base_seconds=None, **more):
         allow={"base": expect.BASE_ALLOWS, "patched": expect.PATCHED_ALLOWS + [
             Allow(r"event 0x07 received|event: F_TRANSL_FORBIDDEN client",
                   "a device writes while somebody resets it: blocked, but not fenced, so it "
-                  "is not muted", rare=True)]}, **more)
+                  "is not muted", rare=True),
+            Allow(r"iommu: cannot be re-attached: -22",
+                  "VFIO asks a domain to enforce coherency while its only device, which "
+                  "cannot, is blocked; it is back when the user closes it", rare=True)]},
+        **more)
 
 
 def summary(fields):
