@@ -29,7 +29,7 @@ KUNIT_ALLOWS = [
     splat.Allow(r"(arm_smmu_v3_atc_test_\w+\.smmu|vcmdq_test_\w+\.vcmdq): "
                 r"(CMDQ error|unexpected global error)",
                 "some cases raise errors of other kinds"),
-    splat.Allow(r"pci 10000:\S+: iommu: .*cannot be", "so do attaches of the suite"),
+    splat.Allow(r" 10000:\S+: iommu: .*cannot be", "so do attaches of the suite"),
     splat.Allow(r"smmu-iopf: event", "some faults of the suite have no handler"),
 ]
 
