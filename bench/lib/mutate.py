@@ -20,7 +20,7 @@ from dataclasses import dataclass
 _KEYWORDS = {"if", "for", "while", "switch", "return", "else", "do", "goto", "case",
              "default", "break", "continue", "sizeof", "typeof"}
 # Dropping these shows nothing: they log, assert, or tell tools about the code.
-_SILENT = re.compile(r"(?:dev|pci|pr)_(?:err|warn|info|notice|dbg)\w*|WARN\w*|lockdep_\w+|"
+_SILENT = re.compile(r"(?:dev|pci|pr)_(?:err|warn|info|notice|dbg)\w*|WARN\w*|BUG_ON|lockdep_\w+|"
                      r"might_\w+|\w+_mutex_assert|kunit_\w+|KUNIT_\w+|BUILD_BUG\w*|trace_\w+|"
                      r"cpu_relax|touch_nmi_watchdog|printk\w*|cond_resched|EXPORT_\w+|"
                      r"MODULE_\w+|DEFINE_\w+|DECLARE_\w+|module_\w+|ATTRIBUTE_\w+|"

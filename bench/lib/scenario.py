@@ -49,6 +49,10 @@ class Check:
         return None if good else f"{wanted}: {self.why}"
 
 
+# What a stale write may do to the kernel, after the error that tells of it
+BROUGHT_DOWN = re.compile(r"ATC invalidate timeout.*Kernel panic - not syncing: ", re.S)
+
+
 @dataclass
 class Scenario:
     """
@@ -57,6 +61,7 @@ class Scenario:
     @timeout_s: the same keys, wall-clock seconds
     @silent_from_boot: the broken functions never worked, and need not have
     @faults: the story is about stalled accesses; no device falls silent
+    @base_may_die: why the base may bring itself down, which shows its fault as well
     @on_request: why it runs only if asked for by name
     @config: the kernel's configuration, fragments in bench/kernel/
     """
@@ -70,6 +75,7 @@ class Scenario:
     module_options: list = field(default_factory=list)
     silent_from_boot: bool = False
     faults: bool = False
+    base_may_die: str = ""
     on_request: str = ""
     config: str = "bench"
     name: str = ""
@@ -333,12 +339,15 @@ def judge(scenario, which, record, splats=True, but_for=()):
         failure = None if check.field in but_for else check.failure(fields)
         if failure:
             fails.append(failure if which == "patched" else f"the base does not fail: {failure}")
+    diagnostics = report.diagnostics
+    if which == "base" and scenario.base_may_die and BROUGHT_DOWN.search(record.console):
+        fails, diagnostics = [], [f"the base is down: {scenario.base_may_die}", *diagnostics]
     broken = {f["sid"] for f in channel.functions if f.get("broken")}
     return {"scenario": scenario.name, "which": which, "ok": not fails, "fails": fails,
             "fields": fields, "timeline": channel.timeline.story(broken),
             "log": channel.timeline.incident_log(),
             "points": [(name, point.ok) for name, point in report.leaves()],
-            "diagnostics": report.diagnostics}
+            "diagnostics": diagnostics}
 
 
 def _append(scenario, interactive):

@@ -28,7 +28,8 @@ def scenario(seconds, seed, base_seconds=None, **more):
     return Scenario(
         title=f"everything at once for {seconds} s",
         machine=Machine(ports=PORTS, smp=4, timeline=False,
-                        append=["log_buf_len=4M"]),
+                        append=["log_buf_len=4M", "oops=panic"]),
+        base_may_die="a stale write has landed in the kernel's own memory",
         module_options=["handlers=reset,can-recover,disconnect,reset"],
         program=["stress", "--seconds", str(seconds), "--seed", str(seed), "--ports", "3"],
         timeout_s={"patched": 600 + 3 * seconds, "base": 600 + 3 * (base_seconds or seconds)},

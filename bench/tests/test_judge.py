@@ -160,6 +160,14 @@ class Base(Judge, unittest.TestCase):
         result = scenario.judge(self.scenario, "patched", self.record)
         self.assertFalse(result["ok"])
 
+    def test_base_that_dies(self):
+        dead = "[    9.000000] Kernel panic - not syncing: Oops: Fatal exception\n"
+        console = self.record.console + dead
+        self.fails("panic", console=console, channel=[])
+        self.scenario.base_may_die = "a reason"
+        self.assertTrue(self.judge(console=console, channel=[])["ok"])
+        self.fails("panic", console=dead, channel=[])
+
     def test_never_fenced(self):
         self.assertIsNone(self.judge()["fields"]["fence_us"])
 
@@ -170,6 +178,12 @@ class Patched(unittest.TestCase):
     def judge(self, name, log):
         """The verdict over a stored run of the scenario @name."""
         return scenario.judge(scenario.load(name), "patched", scenario.Record.read(LOGS / log))
+
+    def test_only_the_base_may_die(self):
+        patched = replace(scenario.load("late-answer"), base_may_die="a reason")
+        record = scenario.Record.read(LOGS / "late-answer-patched")
+        record.console += "ATC invalidate timeout\nKernel panic - not syncing: Oops\n"
+        self.assertFalse(scenario.judge(patched, "patched", record)["ok"])
 
     def test_nobody_fenced(self):
         result = self.judge("late-answer", "late-answer-patched")

@@ -5,7 +5,7 @@ import io
 import sys
 import tempfile
 import unittest
-from contextlib import redirect_stderr
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from unittest import mock
 
@@ -160,7 +160,7 @@ class Reasons(unittest.TestCase):
         self.results = jobs.Results()
 
     def bad(self, why):
-        with redirect_stderr(io.StringIO()):
+        with redirect_stderr(io.StringIO()), redirect_stdout(io.StringIO()):
             mutants._reason(self.results, "key", why)
         return any(self.results.all.values())
 
