@@ -245,7 +245,7 @@ def scenarios(san, names, kernel, emulator, programs, results, kept):
 
 def sanitize(results, san, only, wanted, found, programs, allows):
     """
-    Everything on the kernel @san. @only: a list of scenarios, and nothing else.
+    Everything on the kernel @san. @only: a list of scenarios and "kunit", nothing else.
     @wanted: all scenarios, @found: (kernels, emulator, QEMU's tree) as of
     jobs.kernels(), @allows: what the KUnit suites may log.
     """
@@ -261,12 +261,13 @@ def sanitize(results, san, only, wanted, found, programs, allows):
             canaries(san, kernel, emulator, programs, results)
             if not any(list(results.all.values())[before:]):
                 kept.add("canary")
-        if "kunit" not in kept.names:
-            start = len(results.all)
-            kunit(san, kernel, emulator, programs, results, allows)
-            if not any(list(results.all.values())[start:]):
-                kept.add("kunit")
-    names = [n for n in (only or wanted) if only or f"scenario.{n}" not in kept.names]
+    if "kunit" in only if only else "kunit" not in kept.names:
+        start = len(results.all)
+        kunit(san, kernel, emulator, programs, results, allows)
+        if not any(list(results.all.values())[start:]):
+            kept.add("kunit")
+    names = [n for n in only if n != "kunit"] if only else [
+        n for n in wanted if f"scenario.{n}" not in kept.names]
     scenarios(san, names, kernel, emulator, programs, results, kept)
     report = paths.OUT / "sanitize" / san / "report.json"
     report.parent.mkdir(parents=True, exist_ok=True)
