@@ -224,13 +224,13 @@ def suites_of(file):
 
 class Verdicts:
     """
-    What is known about mutants, {key: hash of the code around it}, at the series'
-    @tree; on the disk at once.
+    What is known about the mutants of @codes, {key: hash of the code around it}, at
+    the series' @tree; on the disk at once.
     """
 
-    def __init__(self, mutants_, tree):
+    def __init__(self, codes, tree):
         self.store = paths.OUT / "mutants" / "verdicts.json"
-        self.codes, self.tree, self.lock = mutants_, tree, threading.Lock()
+        self.codes, self.tree, self.lock = codes, tree, threading.Lock()
         self.known = {}
         if self.store.exists():
             stored = json.loads(self.store.read_text(encoding="utf-8"))
