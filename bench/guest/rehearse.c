@@ -4,8 +4,11 @@
  * were, by the fault injection of the patched kernel.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include "incident.h"
 
@@ -13,6 +16,19 @@
 #define REPORT		DIR "report_broken"
 
 static bool able;	/* does this kernel have it? */
+
+/* The error of a write from where this program has no memory */
+static int write_nothing_there(const char *path)
+{
+	int fd = open(path, O_WRONLY | O_CLOEXEC);
+	int err;
+
+	if (fd < 0)
+		return errno;
+	err = syscall(SYS_write, fd, NULL, 8) < 0 ? errno : 0;
+	close(fd);
+	return err;
+}
 
 static void value_errno(const char *name, int err)
 {
@@ -25,6 +41,7 @@ bool step_report_nobody(void)
 
 	value_errno("report_nonsense_errno", write_file(REPORT, "nonsense"));
 	value_errno("report_empty_errno", write_file(REPORT, ""));
+	value_errno("report_fault_errno", write_nothing_there(REPORT));
 	value_errno("report_nobody_errno", write_file(REPORT, "0000:ff:1f.7"));
 	if (!unbind(broken))
 		return false;

@@ -17,6 +17,7 @@ SCENARIO = Scenario(
     + expect.RECOVERED + [
         Check("report_nonsense_errno", "==", 22, "what is no address was taken for one"),
         Check("report_empty_errno", "==", 22, "an empty report was taken for one"),
+        Check("report_fault_errno", "==", 14, "a bad pointer was read"),
         Check("report_nobody_errno", "==", 19, "a function that is not there was reported"),
         Check("report_without_driver_errno", "==", 6,
               "a function without a driver was reported"),
