@@ -49,8 +49,9 @@ class Check:
         return None if good else f"{wanted}: {self.why}"
 
 
+PANIC = "Kernel panic - not syncing: "
 # What a stale write may do to the kernel, after the error that tells of it
-BROUGHT_DOWN = re.compile(r"ATC invalidate timeout.*Kernel panic - not syncing: ", re.S)
+BROUGHT_DOWN = re.compile(rf"ATC invalidate timeout.*{PANIC}", re.S)
 
 
 @dataclass
@@ -62,6 +63,7 @@ class Scenario:
     @silent_from_boot: the broken functions never worked, and need not have
     @faults: the story is about stalled accesses; no device falls silent
     @base_may_die: why the base may bring itself down, which shows its fault as well
+    @panics: how the panic begins in which the patched kernel has to end, as asked for
     @on_request: why it runs only if asked for by name
     @config: the kernel's configuration, fragments in bench/kernel/
     """
@@ -76,6 +78,7 @@ class Scenario:
     silent_from_boot: bool = False
     faults: bool = False
     base_may_die: str = ""
+    panics: str = ""
     on_request: str = ""
     config: str = "bench"
     name: str = ""
@@ -264,11 +267,11 @@ def _fields(channel, scenario):
     return fields
 
 
-def _honesty(channel, fields, silent_from_boot):
+def _honesty(channel, fields, silent_from_boot, marks=(CLOCK, SILENCE, RECOVERED)):
     """What has to be true on any kernel, or the run proves nothing."""
     timeline = channel.timeline
     fails = list(timeline.errors) + channel.errors
-    for mark in (CLOCK, SILENCE, RECOVERED):
+    for mark in marks:
         if mark not in timeline.marks:
             fails.append(f"timeline: no mark \"{mark}\"")
     if not timeline.events:
@@ -324,16 +327,22 @@ def judge(scenario, which, record, splats=True, but_for=()):
     fields["kasan"] = len(re.findall(r"BUG: KASAN", record.console))
     report = ktap.parse(channel.ktap)
 
-    fails = [record.problem] if record.problem else []
-    if not channel.done:
-        fails.append("no verdict: the guest never said that it was done")
-    fails += report.fails
-    if scenario.faults:
-        fails += _honesty_of_faults(channel, fields)
-    elif scenario.machine.timeline:
-        fails += _honesty(channel, fields, scenario.silent_from_boot)
+    fails, console = [record.problem] if record.problem else [], record.console
+    if which == "patched" and scenario.panics:
+        console, _, last = console.partition(PANIC)
+        if not re.match(scenario.panics, last):
+            fails.append(f"the run did not end in a panic \"{scenario.panics}\"")
+        fails += _honesty(channel, fields, scenario.silent_from_boot, (CLOCK, SILENCE))
+    else:
+        if not channel.done:
+            fails.append("no verdict: the guest never said that it was done")
+        fails += report.fails
+        if scenario.faults:
+            fails += _honesty_of_faults(channel, fields)
+        elif scenario.machine.timeline:
+            fails += _honesty(channel, fields, scenario.silent_from_boot)
     if splats:
-        fails += splat.scan(record.console, scenario.allow.get(which, ()))
+        fails += splat.scan(console, scenario.allow.get(which, ()))
     checks = scenario.patched if which == "patched" else scenario.base
     for check in checks:
         failure = None if check.field in but_for else check.failure(fields)

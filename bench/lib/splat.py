@@ -28,6 +28,7 @@ PATTERNS = [(re.compile(pattern), what) for pattern, what in [
     (r"INFO: task .* blocked for more than", "hung task"),
     (r"workqueue: .* hogged CPU", "hogged workqueue"),
     (r"WARNING: possible (?:circular|recursive) locking|inconsistent lock state"
+     r"|trying to register non-static key"
      r"|possible irq lock inversion|suspicious RCU usage|held lock freed"
      r"|BUG: Invalid wait context|bad unlock balance|locks? held when returning", "lockdep"),
     (r"refcount_t: ", "refcount"),

@@ -26,6 +26,7 @@ rcu: rcu_preempt kthread starved for 5254 jiffies! ! RCU stall
 INFO: task incident:61 blocked for more than 120 seconds. ! hung task
 WARNING: possible circular locking dependency detected ! lockdep
 WARNING: suspicious RCU usage ! lockdep
+INFO: trying to register non-static key. ! lockdep
 WARNING: CPU: 1 PID: 61 at drivers/iommu/iommu.c:1 f+0x1/0x2 ! WARN
 WARNING: drivers/iommu/iommu.c:4181 at f+0x1/0x2, CPU#1: incident/61 ! WARN
 refcount_t: underflow; use-after-free. ! refcount
