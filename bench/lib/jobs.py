@@ -443,7 +443,9 @@ def robots(only=None):
 def covered(only=None):
     """What of the added lines KUnit and the scenarios execute; @only: a list of these."""
     results = Results()
-    runs = only.split(",") if only else ["kunit", *_usual_scenarios(ANY_KERNEL)]
+    # A kernel that panics leaves no counters.
+    runs = only.split(",") if only else ["kunit", *(
+        name for name in _usual_scenarios(ANY_KERNEL) if not scenario.load(name).panics)]
     for name in runs:
         if name != "kunit" and name not in scenario.names():
             raise ui.Stop(f"no scenario {name}: there are kunit, {', '.join(scenario.names())}")
@@ -494,15 +496,21 @@ def mutations(only=None):
     programs = _programs()
     commit, _ = series.subject()
     names = _usual_scenarios(ANY_KERNEL)
+    # They leave no counters: one of them may be what executes a line that no other does.
+    panics = {name for name in names if scenario.load(name).panics}
     executed = cover.executed(series.git("rev-parse", f"{commit}^{{tree}}"))
     if executed is None:
         ui.note("no `make cover` of this tree: what the suites let pass needs all scenarios")
     _, module = build.kernel("patched", commit, mutants.CONFIG)
 
     def runs(mutant, name="kunit"):
+        if executed is None:
+            return True
         # gcov counts a statement on one of its lines
-        return executed is None or any(
-            name in executed.get((mutant.file, mutant.line + i), ()) for i in range(-3, 2))
+        if name in panics:
+            return not executed.get((mutant.file, mutant.line))
+        return any(name in executed.get((mutant.file, mutant.line + i), ())
+                   for i in range(-3, 2))
 
     def scenarios_with(image, number, mutant):
         for name in [name for name in names if runs(mutant, name)]:
@@ -511,10 +519,25 @@ def mutations(only=None):
                 programs=programs, outdir=paths.OUT / "mutants" / f"scenario-{number}",
                 progress=lambda line: None, more=(f"mutant={number}",))
             if not result["ok"]:
-                return f"{name}: {result['fails'][0]}"[:110]
+                return f"scenario {name}: {result['fails'][0]}"[:110]
         return None
 
-    mutants.mutants(results, emulator, KUNIT_ALLOWS, runs, scenarios_with, only)
+    def sanitized_with(kernel, number, mutant):
+        outdir = paths.OUT / "mutants" / f"sanitized-{number}"
+        for suites in mutants.suites_of(mutant.file) if runs(mutant) else []:
+            try:
+                sanitize.boot(dict(zip(("image", "module"), kernel)), emulator, programs, outdir,
+                              ["kunit.enable=1", "kunit.autorun=1", f"mutant={number}",
+                               f"kunit.filter_glob={suites}"])
+            except ui.Stop as stop:
+                return f"sanitizers: {stop}"[:110]
+            why = mutants.judge(outdir / "console.log", KUNIT_ALLOWS + sanitize.ALLOWS["asan"],
+                                sanitize.cleaner("asan"))
+            if why:
+                return f"sanitizers: {why}"
+        return None
+
+    mutants.mutants(results, emulator, KUNIT_ALLOWS, runs, scenarios_with, sanitized_with, only)
     return results.close()
 
 

@@ -5,11 +5,11 @@
 The faults (mutate.py) are compiled in, as many per image as fit, and one is
 chosen at boot. A mutant is killed when a KUnit case fails, the log shows a
 splat, or the run does not end; the machine is stopped as soon as that is seen.
-Mutants that all suites survive go through the scenarios. What survives those,
-too, needs a reason in bench/mutants.ini: why it is equivalent, or, since no machine
-here shows what a barrier is for, "litmus: NAME" for a test of `make litmus` that
-lacks the same one. An entry that names nothing, or a mutant that is killed, is an
-error.
+Mutants that all suites survive go through the scenarios, and then through the
+suites once more, with KASAN and kmemleak. What survives that, too, needs a reason
+in bench/mutants.ini: why it is equivalent, or, since no machine here shows what a
+barrier is for, "litmus: NAME" for a test of `make litmus` that lacks the same one.
+An entry that names nothing, or a mutant that is killed, is an error.
 
 Verdicts are kept, so an interrupted run goes on. What was killed stays so as long
 as its function is the same, for tests only grow; what survived runs again when the
@@ -32,6 +32,7 @@ from . import build, ktap, litmus, mutate, paths, series, splat, ui
 
 REASONS = paths.BENCH / "mutants.ini"
 CONFIG = "bench+kunit+locks"
+SANITIZED = "bench+asan"
 # Not compiled in that configuration
 ELSEWHERE = ["arch/powerpc/", "drivers/pci/hotplug/pnv_php.c", "drivers/net/", "drivers/scsi/",
              "drivers/gpu/", "drivers/infiniband/", "drivers/crypto/", "drivers/xen/"]
@@ -122,11 +123,11 @@ def every_mutant(files):
     return found
 
 
-def images(commit, files, numbered, verdicts):
+def images(commit, files, numbered, verdicts, config=CONFIG):
     """
-    [(image, {number: (mutant, key)})]: each mutant of @numbered, {number: (mutant,
-    key, ...)}, that compiles is in one. What does not compile is no mutant, and
-    @verdicts remember it.
+    [(kernel, {number: (mutant, key)})], kernels as of build.kernel(): each mutant of
+    @numbered, {number: (mutant, key, ...)}, that compiles is in one. What does not
+    compile is no mutant, and @verdicts remember it.
     """
     todo = {number: (mutant, key) for number, (mutant, key, _) in numbered.items()
             if verdicts.compiles(key)}
@@ -145,9 +146,9 @@ def images(commit, files, numbered, verdicts):
             rest |= {n: todo[n] for n, _ in left}
         chosen = {n: m for n, m in todo.items() if n not in rest}
         try:
-            image, _ = build.kernel(f"mutants-{len(made)}", commit_with(commit, changed), CONFIG)
+            kernel = build.kernel(f"mutants-{len(made)}", commit_with(commit, changed), config)
         except ui.Stop:
-            log = (paths.LOGS / f"kernel-{CONFIG}-mutants-{len(made)}.log").read_text(
+            log = (paths.LOGS / f"kernel-{config}-mutants-{len(made)}.log").read_text(
                 encoding="utf-8", errors="replace")
             broken = _uncompilable(log, changed)
             if not broken:
@@ -156,7 +157,7 @@ def images(commit, files, numbered, verdicts):
             todo = {n: m for n, m in todo.items() if n not in broken}
             ui.note(f"mutants that do not compile: {len(broken)}")
             continue
-        made.append((image, chosen))
+        made.append((kernel, chosen))
         todo = rest
     return made
 
@@ -202,15 +203,16 @@ def boot(image, emulator, number, log, suites, limit_s=900):
     return why
 
 
-def judge(log, allows):
+def judge(log, allows, clean=str):
     """
     None if the log of some suites is that of a good run, else what is wrong with it.
-    What the other ones may say does not have to be there.
+    What the other ones may say does not have to be there. @clean: takes out of it what
+    is not looked at.
     """
     lines = [re.sub(r"^\[ *\d+\.\d+\](?:\[ *[TC]\d+\])? ", "", line) for line in
              log.read_text(encoding="utf-8", errors="replace").splitlines()]
     report = ktap.parse(lines, loose=True)
-    says = splat.scan("\n".join(lines), allows)
+    says = splat.scan(clean("\n".join(lines)), allows)
     problems = report.fails + [line for line in says if not line.startswith("allowance ")]
     if not problems and not report.points:
         problems = ["no case ran"]
@@ -290,11 +292,12 @@ def _reason(results, key, why):
     return f"make litmus shows it: {name}"
 
 
-def mutants(results, emulator, allows, runs, survivors_run, only=None):
+def mutants(results, emulator, allows, runs, scenarios_with, sanitized_with, only=None):
     """
     All of it. @allows: what the suites may log. @runs(mutant): whether the suites
-    execute its line. @survivors_run(image, number, mutant): the scenarios with it,
-    None or what killed it. @only: a part of a file's name.
+    execute its line. @scenarios_with(image, number, mutant): the scenarios with it,
+    None or what killed it, @sanitized_with(kernel, number, mutant): the suites, on a
+    kernel of SANITIZED. @only: a part of a file's name.
     """
     commit, _ = series.subject()
     tree = series.git("rev-parse", f"{commit}^{{tree}}")
@@ -304,9 +307,9 @@ def mutants(results, emulator, allows, runs, survivors_run, only=None):
     outdir = paths.OUT / "mutants"
     outdir.mkdir(parents=True, exist_ok=True)
     made = images(commit, files, numbered, verdicts)
-    every = {key: (mutant, image, number) for image, chosen in made
+    every = {key: (mutant, image, number) for (image, _), chosen in made
              for number, (mutant, key) in chosen.items() if not only or only in mutant.file}
-    for image in dict(made):
+    for (image, _), _ in made:
         todo = [(key, mutant, number) for key, (mutant, its, number) in every.items()
                 if its == image and not verdicts.killed(key) and not verdicts.survived(key)]
         ui.note(f"mutants: tree {tree[:16]}, {len(todo)} to do in image {image.parent.name}")
@@ -316,11 +319,15 @@ def mutants(results, emulator, allows, runs, survivors_run, only=None):
     todo = [key for key in lived if not verdicts.known[key]["everywhere"]]
     ui.note(f"mutants: {len(lived)} survive the suites, {len(todo)} of them go through the "
             "scenarios")
+    sane = {number: kernel for kernel, chosen in images(
+        commit, files, {n: numbered[n] for n in numbered if numbered[n][1] in todo}, verdicts,
+        SANITIZED) for number in chosen}
 
     def work(key):
         mutant, image, number = every[key]
-        why = survivors_run(image, number, mutant)
-        verdicts.add(key, f"scenario {why}" if why else None, everywhere=True)
+        why = scenarios_with(image, number, mutant) \
+            or sanitized_with(sane[number], number, mutant)
+        verdicts.add(key, why, everywhere=True)
         ui.note(f"{'killed' if why else 'lives '} {mutant.file}:{mutant.line} {why or key}")
 
     with ThreadPoolExecutor(max(1, int(paths.jobs()))) as pool:
