@@ -527,8 +527,7 @@ def mutations(only=None):
         for suites in mutants.suites_of(mutant.file) if runs(mutant) else []:
             try:
                 sanitize.boot(dict(zip(("image", "module"), kernel)), emulator, programs, outdir,
-                              ["kunit.enable=1", "kunit.autorun=1", f"mutant={number}",
-                               f"kunit.filter_glob={suites}"])
+                              mutants.words_for(number, mutant.file, suites))
             except ui.Stop as stop:
                 return f"sanitizers: {stop}"[:110]
             why = mutants.judge(outdir / "console.log", KUNIT_ALLOWS + sanitize.ALLOWS["asan"],

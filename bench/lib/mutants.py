@@ -55,6 +55,8 @@ early_param("mutant", bench_mutant_setup);
 SUITES = [("drivers/iommu/arm/", ["arm-smmu-v3*"]),
           ("drivers/iommu/", ["iommu-quarantine", "arm-smmu-v3*"]),
           ("", ["iommu-quarantine"])]
+# Those whose mutants meet the very slow cases as well
+VERY_SLOW = ["drivers/pci/quirks.c"]
 # A mutant that takes so many times as long as the suites do alone, without one, has no
 # end. They sleep for much of the time, so there may be more of them than CPUs.
 TOO_LONG = 10
@@ -174,11 +176,16 @@ def _uncompilable(log, changed):
     return broken
 
 
-def boot(image, emulator, number, log, suites, limit_s=900):
-    """@suites with the mutant @number; None if all is well, else what killed it."""
-    words = ["console=ttyAMA0", "panic=-1", "log_buf_len=16M", "kunit.enable=1",
-             "kunit.autorun=1", "kunit_shutdown=poweroff", f"mutant={number}",
-             f"kunit.filter_glob={suites}"]
+def words_for(number, file, suites):
+    """What the kernel's command line says for @suites with the mutant @number of @file."""
+    return ["kunit.enable=1", "kunit.autorun=1", f"mutant={number}",
+            f"kunit.filter_glob={suites}",
+            *([] if file in VERY_SLOW else ["kunit.filter=speed>very_slow"])]
+
+
+def boot(image, emulator, log, more, limit_s=900):
+    """A kernel with words_for(); None if all is well, else what killed the mutant."""
+    words = ["console=ttyAMA0", "panic=-1", "log_buf_len=16M", "kunit_shutdown=poweroff", *more]
     with open(log, "wb") as out:
         proc = subprocess.Popen(
             [str(emulator), "-nodefaults", "-nographic", "-no-reboot", "-M",
@@ -343,7 +350,8 @@ def _suites(image, emulator, todo, verdicts, allows, runs):
     control, limits = paths.OUT / "mutants" / "control.log", {}
     for suites in {one for _, mutant, _ in todo for one in suites_of(mutant.file)}:
         start = time.monotonic()
-        why = boot(image, emulator, 0, control, suites) or judge(control, allows)
+        why = boot(image, emulator, control, words_for(0, VERY_SLOW[0], suites)) \
+            or judge(control, allows)
         if why:
             raise ui.Stop(f"the suites fail without a mutant: {why} "
                           f"(log: {ui.shown(control)})")
@@ -355,8 +363,8 @@ def _suites(image, emulator, todo, verdicts, allows, runs):
         log = paths.OUT / "mutants" / f"{number}.log"
         why = None
         for suites in suites_of(mutant.file) if runs(mutant) else []:
-            why = boot(image, emulator, number, log, suites, limits[suites]) \
-                or judge(log, allows)
+            why = boot(image, emulator, log, words_for(number, mutant.file, suites),
+                       limits[suites]) or judge(log, allows)
             log.unlink()
             if why:
                 break
