@@ -9,7 +9,7 @@ counting parentheses in a text whose comments and strings are blanked.
 
   negate   if (c) -> if (!(c)), also of while, of ?: in return, of && and ||
   drop     a call, an assignment or an increment that is a statement
-  order    two neighbouring calls or assignments change places
+  order    two neighbouring statements, one of them a call, change places
   bound    < and <=, > and >= in a condition
   return   return -E... -> return 0, return true -> return false
 """
@@ -21,7 +21,7 @@ _KEYWORDS = {"if", "for", "while", "switch", "return", "else", "do", "goto", "ca
              "default", "break", "continue", "sizeof", "typeof"}
 # Dropping these shows nothing: they log, assert, or tell tools about the code.
 _SILENT = re.compile(r"(?:dev|pci|pr)_(?:err|warn|info|notice|dbg)\w*|WARN\w*|BUG_ON|lockdep_\w+|"
-                     r"might_\w+|\w+_mutex_assert|kunit_\w+|KUNIT_\w+|BUILD_BUG\w*|trace_\w+|"
+                     r"might_\w+|\w+_assert|kunit_\w+|KUNIT_\w+|BUILD_BUG\w*|trace_\w+|"
                      r"cpu_relax|touch_nmi_watchdog|printk\w*|cond_resched|EXPORT_\w+|"
                      r"MODULE_\w+|DEFINE_\w+|DECLARE_\w+|module_\w+|ATTRIBUTE_\w+|"
                      r"\w*for_each\w*|LIST_HEAD|XA_STATE\w*|guard|scoped_\w+")
@@ -193,7 +193,8 @@ def mutants(name, text, lines):
         add("drop", start, end, "", False)
         block = _unguarded(code, start)
         if block and previous and previous[2] and not code[previous[1]:start].strip() \
-           and previous[3].split("(")[0] != old.split("(")[0]:
+           and previous[3].split("(")[0] != old.split("(")[0] \
+           and "(" in previous[3] + old:
             add("order", previous[0], end, f"{old} {previous[3]}", False)
         previous = (start, end, block, old)
     for match in re.finditer(r"\breturn\s+(-E\w+|true|false)\s*;", code):
