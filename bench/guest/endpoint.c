@@ -12,6 +12,7 @@
 
 #define COMMAND		0x04
 #define COMMAND_MASTER	0x0004
+#define COMMAND_INTX_DISABLE	0x0400
 #define EXT_CAP_START	0x100
 #define EXT_CAP_ATS	0x0f
 #define ATS_CTRL	0x06
@@ -198,7 +199,7 @@ static int config_open(struct ep *ep)
 	return fd;
 }
 
-bool ep_bus_master(struct ep *ep)
+static uint16_t command(struct ep *ep)
 {
 	int fd = config_open(ep);
 	uint16_t command = 0;
@@ -206,7 +207,17 @@ bool ep_bus_master(struct ep *ep)
 	if (pread(fd, &command, 2, COMMAND) != 2)
 		fatal("%s: COMMAND cannot be read", ep->bdf);
 	close(fd);
-	return command != 0xffff && (command & COMMAND_MASTER);
+	return command;
+}
+
+bool ep_bus_master(struct ep *ep)
+{
+	return command(ep) != 0xffff && (command(ep) & COMMAND_MASTER);
+}
+
+bool ep_intx_disabled(struct ep *ep)
+{
+	return command(ep) & COMMAND_INTX_DISABLE;
 }
 
 bool ep_ats_enabled(struct ep *ep)

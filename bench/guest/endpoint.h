@@ -49,8 +49,9 @@ void ep_power(struct ep *ep, uint32_t state);
 /* Start the list of calls of its error handlers anew. */
 void ep_forget_calls(struct ep *ep);
 struct atctest_cost ep_cost(struct ep *ep, uint32_t iterations, uint32_t extra);
-/* Bus Master Enable and ATS_CTRL.E as config space has them */
+/* Bus Master Enable, Interrupt Disable and ATS_CTRL.E as config space has them */
 bool ep_bus_master(struct ep *ep);
+bool ep_intx_disabled(struct ep *ep);
 bool ep_ats_enabled(struct ep *ep);
 /* Write text to a file; the errno of the attempt */
 int write_file(const char *path, const char *text);

@@ -297,6 +297,8 @@ static bool closed_without_reset(void)
 
 	if (closed)
 		close_device();
+	/* VFIO sets this before it closes a device */
+	host_value_bool("state_restored", !ep_intx_disabled(broken));
 	closed = !ep_sysfs(broken, "reset_method", "default") && closed;
 	return closed && take(broken) && ep_ats_enabled(broken);
 }

@@ -257,6 +257,7 @@ def _fields(channel, scenario):
     fields["refused_event"] = refused[0].get("event") if refused else None
     fields["cmdq_errors_in_timeline"] = sum(e["ev"] == "cerror" for e in incident)
     fields["eats_back_on"] = _eats_back_on(timeline, broken)
+    fields["bus_resets"] = sum(e["ev"] == "reset" and e.get("sid") in broken for e in incident)
     fields["smmu_aborts"] = _smmu_aborts(timeline)
     for name, pattern in (("says_fenced", kernel_says.FENCED),
                           ("says_stalled", kernel_says.STALLED),

@@ -20,6 +20,8 @@ SCENARIO = Scenario(
        Check("resets_by_core", "==", 0, "somebody else has reset the user's function"),
        Check("blocked_again", "==", True, "it was not blocked the second time"),
        Check("reopened", "==", True, "closed and opened again it does not work"),
+       Check("bus_resets", "==", 1, "its bus is reset only where it has no reset of its own"),
+       Check("state_restored", "==", True, "its state is not the one that it had"),
        Check("no_reset_at_close", "==", True,
              "its next user cannot use it if there is no way to reset it")],
     base=expect.BASE_CORRUPTS
