@@ -202,17 +202,19 @@ static int config_open(struct ep *ep)
 static uint16_t command(struct ep *ep)
 {
 	int fd = config_open(ep);
-	uint16_t command = 0;
+	uint16_t value = 0;
 
-	if (pread(fd, &command, 2, COMMAND) != 2)
+	if (pread(fd, &value, 2, COMMAND) != 2)
 		fatal("%s: COMMAND cannot be read", ep->bdf);
 	close(fd);
-	return command;
+	return value;
 }
 
 bool ep_bus_master(struct ep *ep)
 {
-	return command(ep) != 0xffff && (command(ep) & COMMAND_MASTER);
+	uint16_t value = command(ep);
+
+	return value != 0xffff && (value & COMMAND_MASTER);
 }
 
 bool ep_intx_disabled(struct ep *ep)

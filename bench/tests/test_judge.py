@@ -185,6 +185,17 @@ class Patched(unittest.TestCase):
         record.console += "ATC invalidate timeout\nKernel panic - not syncing: Oops\n"
         self.assertFalse(scenario.judge(patched, "patched", record)["ok"])
 
+    def test_panic_that_was_asked_for(self):
+        asked = replace(scenario.load("late-answer"), patched=[], panics=r"\S+: it is dead")
+        record = scenario.Record.read(LOGS / "late-answer-patched")
+        console, panic = record.console, "[    9.000000] Kernel panic - not syncing: "
+        for more, good in (("", False), (f"{panic}Oops\n", False),
+                           (f"WARNING: a.c:1\n{panic}smmu: it is dead\n", False),
+                           (f"{panic}smmu: it is dead\n", True)):
+            record.console = console + more
+            self.assertEqual(scenario.judge(asked, "patched", record)["ok"], good, more)
+        self.assertFalse(scenario.judge(asked, "patched", replace(record, channel=[]))["ok"])
+
     def test_nobody_fenced(self):
         result = self.judge("late-answer", "late-answer-patched")
         self.assertEqual(result["fails"], [])
