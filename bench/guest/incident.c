@@ -184,6 +184,7 @@ static const struct step vfio[] = {
 	{ "the user resets it", step_vfio_reset },
 	{ "does it work again?", step_vfio_recovered },
 	{ "it falls silent, and the user closes and opens it", step_vfio_reopen },
+	{ "it sleeps between its users", step_vfio_asleep },
 	SHUTDOWN,
 	{}
 };

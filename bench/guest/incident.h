@@ -174,6 +174,7 @@ bool step_vfio_blocked(void);
 bool step_vfio_reset(void);
 bool step_vfio_recovered(void);
 bool step_vfio_reopen(void);
+bool step_vfio_asleep(void);
 bool step_group_silent(void);
 bool step_group_domain(void);
 bool step_group_vfio(void);

@@ -21,6 +21,7 @@
 #define IOVA		0x40000000ULL
 #define PAGE		0x10000		/* as large as a page of any kernel */
 #define PAGES		(MAX_FURTHER + 2)
+#define SLEEPS		4
 #define COMMAND		0x04
 #define MASTER		0x0006
 
@@ -303,11 +304,16 @@ static bool closed_without_reset(void)
 	return closed && take(broken) && ep_ats_enabled(broken);
 }
 
-/* Once more, and this time its user gives it up, and comes back. */
+/*
+ * Once more, and this time its user gives it up, and comes back. It stays awake
+ * without a user, so that each reset is one that somebody has asked for.
+ */
 bool step_vfio_reopen(void)
 {
 	bool blocked;
 
+	if (ep_sysfs(broken, "power/control", "on"))
+		return false;
 	for (int page = 0; page <= opt.further; page++)
 		if (!dma_map(page) || !writes(page))
 			return false;
@@ -324,6 +330,37 @@ bool step_vfio_reopen(void)
 	host_value("victim_bytes_changed", "%d", victim_bad);
 	host_value("siblings_stale", "0");
 	incident_over();
+	return true;
+}
+
+static bool wait_asleep(void)
+{
+	char state[16] = "";
+
+	for (uint64_t end = wait_end(); now_ns() < end;) {
+		if (ep_read_sysfs(broken, "power_state", state, sizeof(state)) &&
+		    !strcmp(state, "D3hot"))
+			return true;
+		usleep(1000);
+	}
+	return false;
+}
+
+/*
+ * Without a user it sleeps: its pages are unmapped while it falls asleep, and
+ * its next user's domain is attached before it wakes up.
+ */
+bool step_vfio_asleep(void)
+{
+	int incidents = ep_incidents(broken);
+	bool works = !ep_sysfs(broken, "power/control", "auto");
+
+	for (int i = 0; i < SLEEPS && works; i++) {
+		close_device();
+		works = wait_asleep() && take(broken) && ep_ats_enabled(broken);
+	}
+	host_value_bool("works_after_sleep", works);
+	host_value_bool("accused_asleep", ep_incidents(broken) != incidents);
 	return true;
 }
 

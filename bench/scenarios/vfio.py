@@ -3,7 +3,8 @@
 The function belongs to a user (vfio-pci): a page that he has unmapped is his
 again, and nobody else's to write to. The core tells him by his eventfd, and never
 resets such a function; its user does. The second time he closes it and opens it
-again, which resets it as well.
+again, which resets it as well. Without a user it sleeps in D3hot, and is accused
+of nothing.
 """
 
 from lib import expect
@@ -23,7 +24,9 @@ SCENARIO = Scenario(
        Check("bus_resets", "==", 1, "its bus is reset only where it has no reset of its own"),
        Check("state_restored", "==", True, "its state is not the one that it had"),
        Check("no_reset_at_close", "==", True,
-             "its next user cannot use it if there is no way to reset it")],
+             "its next user cannot use it if there is no way to reset it"),
+       Check("works_after_sleep", "==", True, "its next user cannot use it if it slept"),
+       Check("accused_asleep", "==", False, "it was accused of being asleep")],
     base=expect.BASE_CORRUPTS
     + [Check("user_told", "==", False, "on the base nobody tells the user"),
        Check("cmdq_errors", ">=", 8, "each unmap raises an error of its own on the base")],
