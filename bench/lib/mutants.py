@@ -5,11 +5,11 @@
 The faults (mutate.py) are compiled in, as many per image as fit, and one is
 chosen at boot. A mutant is killed when a KUnit case fails, the log shows a
 splat, or the run does not end; the machine is stopped as soon as that is seen.
-Mutants that all suites survive go through the scenarios, and then through the
-suites once more, with KASAN and kmemleak. What survives that, too, needs a reason
-in bench/mutants.ini: why it is equivalent, or, since no machine here shows what a
-barrier is for, "litmus: NAME" for a test of `make litmus` that lacks the same one.
-An entry that names nothing, or a mutant that is killed, is an error.
+What all suites survive needs a reason in bench/mutants.ini: why it is equivalent,
+or, since no machine here shows what a barrier is for, "litmus: NAME" for a test of
+`make litmus` that lacks the same one. The others go through the scenarios, and then
+through the suites once more, with KASAN and kmemleak, and what survives that, too,
+is an error. So is a reason that names nothing, or a mutant that is killed.
 
 Verdicts are kept, so an interrupted run goes on. What was killed stays so as long
 as its function is the same, for tests only grow; what survived runs again when the
@@ -323,9 +323,11 @@ def mutants(results, emulator, allows, runs, scenarios_with, sanitized_with, onl
         if todo:
             _suites(image, emulator, todo, verdicts, allows, runs)
     lived = [key for key in every if not verdicts.killed(key)]
-    todo = [key for key in lived if not verdicts.known[key]["everywhere"]]
-    ui.note(f"mutants: {len(lived)} survive the suites, {len(todo)} of them go through the "
-            "scenarios")
+    explained = reasons()
+    todo = [key for key in lived if key not in explained
+            and not verdicts.known[key]["everywhere"]]
+    ui.note(f"mutants: {len(lived)} survive the suites, {len(todo)} of them have no reason "
+            "and go through the scenarios")
     sane = {number: kernel for kernel, chosen in images(
         commit, files, {n: numbered[n] for n in numbered if numbered[n][1] in todo}, verdicts,
         SANITIZED) for number in chosen}
