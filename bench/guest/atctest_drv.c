@@ -628,7 +628,7 @@ static struct atctest *atctest_of(struct fd f, struct atctest *me)
 /* Lock each of the three once, in the order of their index. */
 static void atctest_lock(struct atctest *of[3])
 {
-	int i, depth = 0;
+	int i, depth __maybe_unused = 0;
 
 	if (of[0]->index > of[1]->index)
 		swap(of[0], of[1]);

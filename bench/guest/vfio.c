@@ -347,8 +347,9 @@ static bool wait_asleep(void)
 }
 
 /*
- * Without a user it sleeps: its pages are unmapped while it falls asleep, and
- * its next user's domain is attached before it wakes up.
+ * Without a user it sleeps: it gets the default domain back while it falls asleep,
+ * and its next user's before it wakes up, with or without a reset then. When it has
+ * a driver again that is of this kernel nobody attaches anything.
  */
 bool step_vfio_asleep(void)
 {
@@ -357,9 +358,16 @@ bool step_vfio_asleep(void)
 
 	for (int i = 0; i < SLEEPS && works; i++) {
 		close_device();
-		works = wait_asleep() && take(broken) && ep_ats_enabled(broken);
+		works = wait_asleep() &&
+			!ep_sysfs(broken, "reset_method", i % 2 ? "\n" : "default") &&
+			take(broken) && ep_ats_enabled(broken);
 	}
 	host_value_bool("works_after_sleep", works);
+	close_device();
+	works = wait_asleep() && unbind(broken) &&
+		!ep_sysfs(broken, "driver_override", "\n") && bind(broken) &&
+		ep_ats_enabled(broken);
+	host_value_bool("ats_without_vfio", works);
 	host_value_bool("accused_asleep", ep_incidents(broken) != incidents);
 	return true;
 }

@@ -26,6 +26,7 @@ SCENARIO = Scenario(
        Check("no_reset_at_close", "==", True,
              "its next user cannot use it if there is no way to reset it"),
        Check("works_after_sleep", "==", True, "its next user cannot use it if it slept"),
+       Check("ats_without_vfio", "==", True, "the next driver has no ATS"),
        Check("accused_asleep", "==", False, "it was accused of being asleep")],
     base=expect.BASE_CORRUPTS
     + [Check("user_told", "==", False, "on the base nobody tells the user"),
