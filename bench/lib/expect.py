@@ -31,6 +31,7 @@ def fenced(functions, slow=False):
               "the driver must say once that it fenced a function"),
         Check("says_quarantined", "==", functions,
               "the core must say once that it blocked a function"),
+        Check("says_error", "==", 0, "the core could not do what it should"),
         # In a long run this machine may lose its CPU for a second, which is said, too.
         Check("log_lines", "<=", 4 * functions + functions // 50 + slow * (functions + 1),
               "the log floods"),

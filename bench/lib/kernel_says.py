@@ -8,6 +8,9 @@ FENCED = re.compile(r"ATC invalidation timeout")
 # The IOMMU core took it out of service, and back
 QUARANTINED = re.compile(r"\bquarantined\b")
 RECOVERED = re.compile(r"\brecovered\b")
+NOT_RECOVERED = re.compile(r"\brecovery: failed: ")
+# Something went wrong with that
+ERROR = re.compile(r"\biommu: (?:cannot be |no recovery)")
 # The hardware takes longer than the driver's poll; the queue will never move again
 STALLED = re.compile(r"arm-smmu-v3 \S+: .*\bstalled\b")
 DEAD = re.compile(r"all DMA through this SMMU is aborted")

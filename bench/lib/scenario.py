@@ -263,7 +263,9 @@ def _fields(channel, scenario):
                           ("says_stalled", kernel_says.STALLED),
                           ("says_dead", kernel_says.DEAD),
                           ("says_quarantined", kernel_says.QUARANTINED),
-                          ("says_recovered", kernel_says.RECOVERED)):
+                          ("says_recovered", kernel_says.RECOVERED),
+                          ("says_not_recovered", kernel_says.NOT_RECOVERED),
+                          ("says_error", kernel_says.ERROR)):
         fields[name] = sum(bool(pattern.search(line)) for line in lines)
     return fields
 
