@@ -23,6 +23,8 @@ SCENARIO = Scenario(
        Check("calls_3", "==", "", "there are no handlers"),
        Check("back_by_themselves", "==", True, "no recovery without help"),
        Check("others_stay_blocked", "==", True, "it came back although its driver gave up"),
+       Check("says_not_recovered", "==", 2,
+             "the log must say once why the kernel does not bring a function back"),
        Check("io_retries", ">=", 1, "the I/O never met the fault"),
        Check("io_lost", "==", 0, "data was lost"),
        Check("io_goes_on", "==", True, "the I/O does not go on")],
