@@ -207,6 +207,18 @@ class Patched(unittest.TestCase):
         self.assertIn("the log floods", result["fails"][-1])
         self.assertEqual(result["fields"]["log_lines"], 9)
 
+    def test_core_complains(self):
+        record = scenario.Record.read(LOGS / "one-silent-flood")
+        at = next(i for i, line in enumerate(record.channel) if "ATC invalidation" in line)
+        for text, says in (("iommu: cannot be blocked: -12", "says_error"),
+                           ("iommu: no recovery: -12", "says_error"),
+                           ("recovery: failed: VFs in use", "says_not_recovered")):
+            more = record.channel[at].split('"text":"')[0] + f'"text":"a: {text}"}}'
+            channel = [*record.channel[:at + 1], more, *record.channel[at + 1:]]
+            fields = scenario.judge(scenario.load("one-silent"), "patched",
+                                    replace(record, channel=channel))["fields"]
+            self.assertEqual(fields[says], 1, text)
+
     def test_but_for(self):
         """What a foreign report in the log makes useless is not looked at."""
         result = scenario.judge(scenario.load("one-silent"), "patched",
