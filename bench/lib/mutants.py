@@ -57,10 +57,12 @@ SUITES = [("drivers/iommu/arm/", ["arm-smmu-v3*"]),
           ("", ["iommu-quarantine"])]
 # Those whose mutants meet the very slow cases as well
 VERY_SLOW = ["drivers/pci/quirks.c"]
-# A mutant that takes so many times as long as the suites do alone, without one, has no
-# end. They sleep for much of the time, so there may be more of them than CPUs.
+# A mutant that takes so many times as long as the suites do alone, without one, or says
+# nothing for so many times as long as they ever do, has no end. They sleep for much of
+# the time, so there may be more of them than CPUs.
 TOO_LONG = 10
-PER_CPU = 2
+LEAST_SILENT_S = 40
+PER_CPU = 3
 BAD = re.compile(r"^\[[^]]*\] +not ok \d+ |Kernel panic|Unable to handle kernel|kernel BUG at|"
                  r"BUG: |Internal error", re.M)
 
@@ -183,7 +185,37 @@ def words_for(number, file, suites):
             *([] if file in VERY_SLOW else ["kunit.filter=speed>very_slow"])]
 
 
-def boot(image, emulator, log, more, limit_s=900):
+class Patience:
+    """Seconds until a run has no end: in all, and since it said something."""
+
+    def __init__(self, whole_s, silent_s):
+        self.whole_s, self.silent_s = whole_s, silent_s
+        self.begin = self.heard = time.monotonic()
+        self.size, self.longest = 0, 0
+
+    def again(self):
+        """The same for another run."""
+        return Patience(self.whole_s, self.silent_s)
+
+    def lost(self, size):
+        """With @size bytes of its log: why to wait no longer, or None."""
+        now = time.monotonic()
+        self.longest = max(self.longest, now - self.heard)
+        if size != self.size:
+            self.size, self.heard = size, now
+        if now - self.begin > self.whole_s:
+            return f"no end after {self.whole_s:.0f} s"
+        if now - self.heard > self.silent_s:
+            return f"says nothing for {self.silent_s:.0f} s"
+        return None
+
+    def times(self, factor):
+        """@factor times as much as this run took; a busy machine may always be mute a while."""
+        return Patience(factor * (time.monotonic() - self.begin),
+                        max(factor * self.longest, LEAST_SILENT_S))
+
+
+def boot(image, emulator, log, more, patience):
     """A kernel with words_for(); None if all is well, else what killed the mutant."""
     words = ["console=ttyAMA0", "panic=-1", "log_buf_len=16M", "kunit_shutdown=poweroff", *more]
     with open(log, "wb") as out:
@@ -193,7 +225,6 @@ def boot(image, emulator, log, more, limit_s=900):
              "cortex-a76", "-smp", "2", "-m", "1G", "-serial", "stdio", "-run-with",
              "exit-with-parent=on", "-kernel", str(image), "-append", " ".join(words)],
             stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT)
-    end = time.monotonic() + limit_s
     why = None
     try:
         while proc.poll() is None and not why:
@@ -201,8 +232,8 @@ def boot(image, emulator, log, more, limit_s=900):
             text = log.read_text(encoding="utf-8", errors="replace")
             if match := BAD.search(text):
                 why = " ".join(text[match.start():].split("\n", 1)[0].split())[:110]
-            elif time.monotonic() > end:
-                why = f"no end after {limit_s:.0f} s"
+            else:
+                why = patience.lost(len(text))
     finally:
         if proc.poll() is None:
             proc.kill()
@@ -350,14 +381,15 @@ def _suites(image, emulator, todo, verdicts, allows, runs):
     execute its line.
     """
     control, limits = paths.OUT / "mutants" / "control.log", {}
-    for suites in {one for _, mutant, _ in todo for one in suites_of(mutant.file)}:
-        start = time.monotonic()
-        why = boot(image, emulator, control, words_for(0, VERY_SLOW[0], suites)) \
-            or judge(control, allows)
+    for suites, slow in {(one, mutant.file in VERY_SLOW) for _, mutant, _ in todo
+                         for one in suites_of(mutant.file)}:
+        alone = Patience(900, 900)
+        why = boot(image, emulator, control, words_for(0, VERY_SLOW[0] if slow else "", suites),
+                   alone) or judge(control, allows)
         if why:
             raise ui.Stop(f"the suites fail without a mutant: {why} "
                           f"(log: {ui.shown(control)})")
-        limits[suites] = TOO_LONG * (time.monotonic() - start)
+        limits[suites, slow] = alone.times(TOO_LONG)
     start = time.monotonic()
 
     def work(item):
@@ -366,15 +398,15 @@ def _suites(image, emulator, todo, verdicts, allows, runs):
         why = None
         for suites in suites_of(mutant.file) if runs(mutant) else []:
             why = boot(image, emulator, log, words_for(number, mutant.file, suites),
-                       limits[suites]) or judge(log, allows)
+                       limits[suites, mutant.file in VERY_SLOW].again()) or judge(log, allows)
             log.unlink()
             if why:
                 break
+        verdicts.add(key, why)
         return key, mutant, why
 
     with ThreadPoolExecutor(PER_CPU * max(1, int(paths.jobs()))) as pool:
         for count, (key, mutant, why) in enumerate(pool.map(work, todo), 1):
-            verdicts.add(key, why)
             if why is None:
                 ui.note(f"survives the suites: {mutant.file}:{mutant.line} {key[:150]}")
             elif count % 20 == 0:

@@ -92,6 +92,43 @@ class Keys(unittest.TestCase):
                 self.assertEqual(new[key] == code, key.startswith("f.c: f:"), key)
 
 
+class Patience(unittest.TestCase):
+    """mutants.Patience, with a clock of its own"""
+
+    def setUp(self):
+        patch = mock.patch.object(mutants.time, "monotonic", lambda: self.now)
+        patch.start()
+        self.addCleanup(patch.stop)
+        self.now = 1000
+
+    def _run(self, patience, *steps):
+        """What lost() says at last, with (seconds, bytes) after one another."""
+        why = None
+        for seconds, size in steps:
+            self.now += seconds
+            why = patience.lost(size)
+        return why
+
+    def test_lost(self):
+        """Silence and a run without an end are both seen, and nothing else."""
+        self.assertIsNone(self._run(mutants.Patience(100, 10), *[(9, i + 1) for i in range(11)]))
+        self.assertIn("says nothing", self._run(mutants.Patience(100, 10), (9, 1), (11, 1)))
+        self.assertIn("no end", self._run(mutants.Patience(100, 10),
+                                          *[(9, i + 1) for i in range(12)]))
+
+    def test_times(self):
+        """A multiple of what a run alone took, with a least silence; and from the start."""
+        alone = mutants.Patience(900, 900)
+        self._run(alone, (5, 1), (30, 2), (5, 3))
+        more = alone.times(10)
+        self.assertEqual((more.whole_s, more.silent_s), (400, 300))
+        quick = mutants.Patience(900, 900)
+        self._run(quick, (1, 1), (1, 2))
+        self.assertEqual(quick.times(10).silent_s, mutants.LEAST_SILENT_S)
+        self.now += 500
+        self.assertIsNone(more.again().lost(0))
+
+
 class Judge(unittest.TestCase):
     """mutants.judge()"""
 
