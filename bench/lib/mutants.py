@@ -51,9 +51,13 @@ static int __init bench_mutant_setup(char *text)
 }
 early_param("mutant", bench_mutant_setup);
 """
-# The suites that are about a file, in the order in which they run
+# The suites that are about a file, in the order in which they run; for some, the cases
+# that tell most come first on their own
 SUITES = [("drivers/iommu/arm/", ["arm-smmu-v3*"]),
+          ("drivers/iommu/io-pgfault.c", ["arm-smmu-v3*", "iommu-quarantine"]),
+          ("drivers/iommu/iommu-sva.c", ["arm-smmu-v3*", "iommu-quarantine"]),
           ("drivers/iommu/", ["iommu-quarantine", "arm-smmu-v3*"]),
+          ("drivers/pci/recovery.c", ["iommu-quarantine.test_rec*", "iommu-quarantine"]),
           ("", ["iommu-quarantine"])]
 # Those whose mutants meet the very slow cases as well
 VERY_SLOW = ["drivers/pci/quirks.c"]
