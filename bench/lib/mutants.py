@@ -294,9 +294,13 @@ class Verdicts:
         """Is it not known that it does not?"""
         return "broken" not in self.known.get(key, {})
 
-    def add(self, key, killed, everywhere=False):
-        """@killed: by what, or None; @everywhere: by the scenarios, too."""
-        self._put({key: {"killed": killed, "tree": self.tree, "everywhere": everywhere}})
+    def add(self, key, killed, more=()):
+        """@killed: by what, or None; @more: what it has met after the suites."""
+        self._put({key: {"killed": killed, "tree": self.tree, "more": list(more)}})
+
+    def met(self, key, what):
+        """Has what survived the suites met @what as well?"""
+        return what in self.known[key].get("more", ())
 
     def add_broken(self, keys):
         """@keys do not compile."""
@@ -359,23 +363,30 @@ def mutants(results, emulator, allows, runs, scenarios_with, sanitized_with, onl
             _suites(image, emulator, todo, verdicts, allows, runs)
     lived = [key for key in every if not verdicts.killed(key)]
     explained = reasons()
-    todo = [key for key in lived if key not in explained
-            and not verdicts.known[key]["everywhere"]]
+    todo = [key for key in lived if key not in explained]
     ui.note(f"mutants: {len(lived)} survive the suites, {len(todo)} of them have no reason "
             "and go through the scenarios")
+
+    def last(what, before, work):
+        """@work(key), which is None or what killed it, for those that have not met @what."""
+        def one(key):
+            mutant = every[key][0]
+            why = work(key)
+            verdicts.add(key, why, [*before, what])
+            ui.note(f"{'killed' if why else 'lives '} {mutant.file}:{mutant.line} {why or key}")
+
+        with ThreadPoolExecutor(max(1, int(paths.jobs()))) as pool:
+            list(pool.map(one, [key for key in todo if not verdicts.killed(key)
+                                and not verdicts.met(key, what)]))
+
+    last("scenarios", [], lambda key: scenarios_with(every[key][1], every[key][2], every[key][0]))
+    todo = [key for key in todo if not verdicts.killed(key)]
     sane = {number: kernel for kernel, chosen in images(
-        commit, files, {n: numbered[n] for n in numbered if numbered[n][1] in todo}, verdicts,
+        commit, files, {n: numbered[n] for n in numbered if numbered[n][1] in todo
+                        and not verdicts.met(numbered[n][1], "sanitizers")}, verdicts,
         SANITIZED) for number in chosen}
-
-    def work(key):
-        mutant, image, number = every[key]
-        why = scenarios_with(image, number, mutant) \
-            or sanitized_with(sane[number], number, mutant)
-        verdicts.add(key, why, everywhere=True)
-        ui.note(f"{'killed' if why else 'lives '} {mutant.file}:{mutant.line} {why or key}")
-
-    with ThreadPoolExecutor(max(1, int(paths.jobs()))) as pool:
-        list(pool.map(work, todo))
+    last("sanitizers", ["scenarios"],
+         lambda key: sanitized_with(sane[every[key][2]], every[key][2], every[key][0]))
     _report(results, verdicts, every, tree, only)
 
 
