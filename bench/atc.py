@@ -18,6 +18,7 @@ variables:
   CONFIG=small|debian  the configuration of `make deb` (default small)
   SAN=asan|kcsan       the kernel of `make sanitize` (default both) or `make stress`
   MINUTES=n SEED=n     how long `make stress` runs (default 5), and its decisions
+  VERDICTS=file        the verdicts.json of an earlier `make mutants` to go on from
   SCENARIO=name        the machine of `make shell`
   TOPIC=name           the topic of `make mbox` and `make check`, there also name/number
   SIGNOFF="Name <m@d>" who sends and certifies it (make mbox)
@@ -46,7 +47,7 @@ def show_help():
 # The variables that only some commands take
 TAKES = {
     "ONLY": ["kunit", "scenarios", "check", "cover", "sanitize", "mutants"],
-    "CONFIG": ["deb"],
+    "CONFIG": ["deb"], "VERDICTS": ["mutants"],
     "SAN": ["sanitize", "stress"], "MINUTES": ["stress"], "SEED": ["stress"],
     "SCENARIO": ["shell"], "KERNEL": ["shell"],
     "TOPIC": ["mbox", "check"], "SIGNOFF": ["mbox"],
@@ -127,7 +128,7 @@ def main():
     if command == "deb":
         return jobs.packages(os.environ.get("CONFIG") or "small")
     if command == "mutants":
-        return jobs.mutations(only)
+        return jobs.mutations(only, os.environ.get("VERDICTS"))
     if command == "litmus":
         return jobs.litmus_tests()
     if command == "sanitize":

@@ -10,6 +10,7 @@ import sys
 import tempfile
 import unittest
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 from . import (archive, build, check, cost, cover, deb, guest, ktap, litmus, mutants, paths, profile,
                sanitize, scenario, series, splat, stress, ui, vm)
@@ -489,9 +490,14 @@ ANY_KERNEL = ("bench", "bench+asan")
 
 # --- make mutants ----------------------------------------------------------
 
-def mutations(only=None):
-    """Seeded faults in the lines of the series; does a test notice each?"""
+def mutations(only=None, earlier=None):
+    """
+    Seeded faults in the lines of the series; does a test notice each? @earlier: the
+    file with the verdicts of a run elsewhere.
+    """
     results = Results()
+    if earlier:
+        mutants.take_over(Path(earlier))
     emulator, _ = build.qemu()
     programs = _programs()
     commit, _ = series.subject()

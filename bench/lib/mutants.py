@@ -273,13 +273,17 @@ class Verdicts:
     """
 
     def __init__(self, codes, tree):
-        self.store = paths.OUT / "mutants" / "verdicts.json"
         self.codes, self.tree, self.lock = codes, tree, threading.Lock()
         self.known = {}
-        if self.store.exists():
-            stored = json.loads(self.store.read_text(encoding="utf-8"))
+        if self.store().exists():
+            stored = json.loads(self.store().read_text(encoding="utf-8"))
             self.known = {key: verdict for key, verdict in stored.items()
                           if verdict["code"] == self.codes.get(key)}
+
+    @staticmethod
+    def store():
+        """Where they are kept."""
+        return paths.OUT / "mutants" / "verdicts.json"
 
     def killed(self, key):
         """What killed it, or None."""
@@ -310,10 +314,27 @@ class Verdicts:
         with self.lock:
             for key, verdict in verdicts.items():
                 self.known[key] = dict(verdict, code=self.codes[key])
-            self.store.parent.mkdir(parents=True, exist_ok=True)
-            part = self.store.with_suffix(".part")
+            self.store().parent.mkdir(parents=True, exist_ok=True)
+            part = self.store().with_suffix(".part")
             part.write_text(json.dumps(self.known, indent=1) + "\n", encoding="utf-8")
-            part.rename(self.store)
+            part.rename(self.store())
+
+
+def take_over(file):
+    """Go on from the verdicts in @file, of a run elsewhere, where there are none."""
+    store = Verdicts.store()
+    try:
+        text = file.read_text(encoding="utf-8")
+        good = all("code" in verdict for verdict in json.loads(text).values())
+    except (OSError, ValueError, AttributeError, TypeError) as error:
+        raise ui.Stop(f"VERDICTS={file}: cannot be read ({error})") from error
+    if not good:
+        raise ui.Stop(f"VERDICTS={file}: not what `make mutants` leaves in {ui.shown(store)}")
+    if store.exists():
+        ui.note(f"VERDICTS={file} is not looked at: {ui.shown(store)} is there")
+        return
+    store.parent.mkdir(parents=True, exist_ok=True)
+    store.write_text(text, encoding="utf-8")
 
 
 def reasons():

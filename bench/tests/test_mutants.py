@@ -183,6 +183,30 @@ class Verdicts(unittest.TestCase):
         self.assertFalse(again.survived("a.c: alive"))
         self.assertFalse(again.compiles("a.c: broken"))
 
+    def test_met(self):
+        self.verdicts().add("a.c: alive", None, ["scenarios"])
+        again = self.verdicts()
+        self.assertTrue(again.met("a.c: alive", "scenarios"))
+        self.assertFalse(again.met("a.c: alive", "sanitizers"))
+        self.assertFalse(again.met("a.c: dead", "scenarios"))
+
+    def test_take_over(self):
+        """Verdicts of a run elsewhere; nothing is lost by it, and nonsense is refused."""
+        store = mutants.Verdicts.store()
+        file = store.with_name("elsewhere.json")
+        store.rename(file)
+        self.assertIsNone(self.verdicts().killed("a.c: dead"))
+        mutants.take_over(file)
+        self.assertEqual(self.verdicts().killed("a.c: dead"), "not ok 1")
+        self.verdicts().add("a.c: dead", "not ok 2")
+        with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+            mutants.take_over(file)
+        self.assertEqual(self.verdicts().killed("a.c: dead"), "not ok 2")
+        for text in "", "[]", "{", '{"a": 1}', '{"a": {}}':
+            file.write_text(text, encoding="utf-8")
+            with self.assertRaises(mutants.ui.Stop):
+                mutants.take_over(file)
+
     def test_other_code(self):
         again = self.verdicts(code="other code")
         self.assertIsNone(again.killed("a.c: dead"))
