@@ -60,7 +60,7 @@ SUITES = [("drivers/iommu/arm/", ["arm-smmu-v3*"]),
           ("drivers/pci/recovery.c", ["iommu-quarantine.test_rec*", "iommu-quarantine"]),
           ("", ["iommu-quarantine"])]
 # Those whose mutants meet the very slow cases as well
-VERY_SLOW = ["drivers/pci/quirks.c"]
+VERY_SLOW = ["drivers/pci/quirks.c", "drivers/pci/recovery.c"]
 # A mutant that takes so many times as long as the suites do alone, without one, or says
 # nothing for so many times as long as they ever do, has no end. They sleep for much of
 # the time, so there may be more of them than CPUs.
