@@ -388,25 +388,26 @@ def mutants(results, emulator, allows, runs, scenarios_with, sanitized_with, onl
     ui.note(f"mutants: {len(lived)} survive the suites, {len(todo)} of them have no reason "
             "and go through the scenarios")
 
-    def last(what, before, work):
+    def last(what, work):
         """@work(key), which is None or what killed it, for those that have not met @what."""
         def one(key):
             mutant = every[key][0]
             why = work(key)
-            verdicts.add(key, why, [*before, what])
+            verdicts.add(key, why, [*verdicts.known[key].get("more", ()), what])
             ui.note(f"{'killed' if why else 'lives '} {mutant.file}:{mutant.line} {why or key}")
 
         with ThreadPoolExecutor(max(1, int(paths.jobs()))) as pool:
             list(pool.map(one, [key for key in todo if not verdicts.killed(key)
                                 and not verdicts.met(key, what)]))
 
-    last("scenarios", [], lambda key: scenarios_with(every[key][1], every[key][2], every[key][0]))
+    last("scenarios",
+         lambda key: scenarios_with(every[key][1], every[key][2], every[key][0]))
     todo = [key for key in todo if not verdicts.killed(key)]
     sane = {number: kernel for kernel, chosen in images(
         commit, files, {n: numbered[n] for n in numbered if numbered[n][1] in todo
                         and not verdicts.met(numbered[n][1], "sanitizers")}, verdicts,
         SANITIZED) for number in chosen}
-    last("sanitizers", ["scenarios"],
+    last("sanitizers",
          lambda key: sanitized_with(sane[every[key][2]], every[key][2], every[key][0]))
     _report(results, verdicts, every, tree, only)
 
