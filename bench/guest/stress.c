@@ -36,6 +36,8 @@
 #define DEVICES		"/sys/bus/pci/devices/"
 #define IOVA		0x40000000ULL
 #define PAGE		0x10000
+#define MOMENT		20000	/* us */
+#define PATIENCE	3000	/* moments, for hotplug on a machine that is busy */
 #define PROGRESS	60	/* seconds from one line about it to the next */
 
 static struct {
@@ -400,19 +402,19 @@ static bool plug(int fn)
 	const char *no = "";
 
 	/* Another thread may have found it again before its slot had no power. */
-	for (int i = 0; i < 500 && no && !present(fn); i++) {
+	for (int i = 0; i < PATIENCE && no && !present(fn); i++) {
 		no = host_qmp("{\"execute\":\"device_add\",\"arguments\":{"
 			      "\"driver\":\"atc-endpoint\",\"id\":\"ep%d\","
 			      "\"bus\":\"rp%d\",\"addr\":\"0.0\"}}", fn,
 			      functions[fn].port);
 		if (no)
-			usleep(20000);
+			usleep(MOMENT);
 	}
-	for (int i = 0; i < 500 && !present(fn); i++) {
+	for (int i = 0; i < PATIENCE && !present(fn); i++) {
 		/* Whoever pulled it may have left the slot without power. */
 		if (i % 50 == 49)
 			slot_power(fn, "1");
-		usleep(20000);
+		usleep(MOMENT);
 	}
 	/*
 	 * It is there before device_add() is done with it, which wants the lock of
@@ -420,14 +422,14 @@ static bool plug(int fn)
 	 * the other way round. Its driver comes last.
 	 */
 	for (int i = 0; i < 500 && present(fn) && !has_driver(fn); i++)
-		usleep(20000);
+		usleep(MOMENT);
 	return present(fn);
 }
 
 static void unplug_once(struct thread *t, uint64_t d)
 {
 	unsigned int fn = below(&d, nr_functions), button = below(&d, 8);
-	bool gone;
+	bool taken = false, gone;
 
 	(void)t;
 	/*
@@ -442,13 +444,15 @@ static void unplug_once(struct thread *t, uint64_t d)
 		fn = (fn + 1) % nr_functions;
 	if (functions[fn].port < 0 || pthread_mutex_trylock(bus_of(fn)))
 		return;
-	if (!button)
-		host_qmp("{\"execute\":\"device_del\",\"arguments\":"
-			 "{\"id\":\"ep%u\"}}", fn);
-	else
-		slot_power(fn, "0");
-	for (int i = 0; i < 500 && present(fn); i++)
-		usleep(20000);
+	/* Either is refused while the slot is about to be switched on or off. */
+	for (int i = 0; i < PATIENCE && !taken; i++) {
+		taken = button ? !slot_power(fn, "0") :
+			!host_qmp("{\"execute\":\"device_del\",\"arguments\":"
+				  "{\"id\":\"ep%u\"}}", fn);
+		usleep(MOMENT);
+	}
+	for (int i = 0; i < PATIENCE && present(fn); i++)
+		usleep(MOMENT);
 	gone = !present(fn);
 	if (gone && plug(fn))
 		ADD(unplugs);
@@ -660,6 +664,24 @@ static bool all_work(void)
 	return ok;
 }
 
+/*
+ * A port whose slot is empty would go to sleep. What wakes it has pciehp look for
+ * a card first, and see the button that came with it afterwards: that takes the
+ * new function away again five seconds later, perhaps at the very end.
+ */
+static void keep_awake(struct ep *ep)
+{
+	char path[96], bridge[32];
+	int err;
+
+	if (!ep_bridge(ep, bridge, sizeof(bridge)))
+		fatal("%s: no port above it", ep->bdf);
+	snprintf(path, sizeof(path), DEVICES "%.15s/power/control", bridge);
+	err = write_file(path, "on");
+	if (err)
+		fatal("%s: %s", path, strerror(err));
+}
+
 static void setup(int ports)
 {
 	struct ep ep;
@@ -670,6 +692,8 @@ static void setup(int ports)
 		strcpy(functions[nr_functions].bdf, ep.bdf);
 		functions[nr_functions].port = nr_functions < ports ?
 					       nr_functions : -1;
+		if (nr_functions < ports)
+			keep_awake(&ep);
 		ep_close(&ep);
 	}
 	if (nr_functions < 2 || nr_functions < ports)

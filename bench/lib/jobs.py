@@ -318,7 +318,7 @@ def _ktap(results, prefix, report):
     """Add the leaves of a KTAP report, and one result for its form."""
     count = 0
     for name, point in report.leaves():
-        results.add(f"{prefix}.{name}", None if point.ok else point.reason or "not ok",
+        results.add(f"{prefix}.{name}", None if point.ok else point.why or "not ok",
                     point.skipped)
         count += 1
     results.add(f"{prefix}.complete", "; ".join(report.errors[:3]) or

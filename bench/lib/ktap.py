@@ -10,6 +10,8 @@ than planned, numbers out of order, lines of another kind.
 import re
 from dataclasses import dataclass, field
 
+SAID = 4  # lines of diagnostics that go with a failure
+
 _VERSION = re.compile(r"(?:KTAP|TAP) version \d+$")
 _PLAN = re.compile(r"1\.\.(\d+)(?: # SKIP.*)?$")
 _POINT = re.compile(r"(ok|not ok) (\d+)(?: -)?(?: (?!#)(.*?))?(?: # (\w+)\b ?(.*))?$")
@@ -17,18 +19,24 @@ _POINT = re.compile(r"(ok|not ok) (\d+)(?: -)?(?: (?!#)(.*?))?(?: # (\w+)\b ?(.*
 
 @dataclass
 class Point:
-    """One result line; @points are those of its subtest."""
+    """One result line; @points are those of its subtest, @said the diagnostics before it."""
     number: int
     name: str
     ok: bool
     directive: str = ""
     reason: str = ""
     points: list = field(default_factory=list)
+    said: list = field(default_factory=list)
 
     @property
     def skipped(self):
         """Skipped is neither passed nor failed."""
         return self.directive.upper() == "SKIP"
+
+    @property
+    def why(self):
+        """Why it failed, in a line: what was said last before it."""
+        return "; ".join([self.reason] * bool(self.reason) + self.said[-SAID:])
 
 
 @dataclass
@@ -50,8 +58,8 @@ class Report:
     @property
     def fails(self):
         """One line for each thing that is not as it should be."""
-        bad = [f"not ok: {name}" for name, point in self.leaves()
-               if not point.ok and not point.skipped]
+        bad = [f"not ok: {name}" + f" ({point.why})" * bool(point.why)
+               for name, point in self.leaves() if not point.ok and not point.skipped]
         return self.errors + bad
 
 
@@ -63,6 +71,7 @@ def parse(lines, loose=False):
     """
     report = Report()
     rows = []
+    said = []
     for line in lines:
         line = line.rstrip("\r\n")
         text = line.lstrip(" ")
@@ -71,8 +80,10 @@ def parse(lines, loose=False):
             continue
         if text.startswith("#"):
             report.diagnostics.append(text)
+            said.append(text.lstrip("# "))
         elif _VERSION.match(text) or _PLAN.match(text) or _POINT.match(text):
-            rows.append((indent, text))
+            rows.append((indent, text, said))
+            said = []
         elif not loose:
             report.errors.append(f"KTAP: not a KTAP line: {text[:80]}")
     report.points, used = _block(rows, 0, 0, report.errors, "", 2 if loose else None)
@@ -91,7 +102,7 @@ def _block(rows, at, indent, errors, where, levels):
     version = False
     name = f" of {where}" if where else ""
     while at < len(rows):
-        depth, text = rows[at]
+        depth, text, said = rows[at]
         if depth < indent:
             break
         if depth > indent:
@@ -112,7 +123,7 @@ def _block(rows, at, indent, errors, where, levels):
         else:
             word, number, title, directive, reason = _POINT.match(text).groups()
             points.append(Point(int(number), title or f"#{number}", word == "ok",
-                                directive or "", reason or "", nested))
+                                directive or "", reason or "", nested, said))
             nested = []
             if points[-1].number != len(points):
                 errors.append(f"KTAP: point {number}{name} should be {len(points)}")
