@@ -19,6 +19,7 @@ SCENARIO = Scenario(
         Check("incidents", "==", 6, "each silence is an incident"),
         Check("says_fenced", "==", 6, "the driver must say once that it fenced a function"),
         Check("says_recovered", "==", 6, "five recoveries, and the reset by hand"),
+        Check("says_not_recovered", "==", 1, "only the last one is called failed"),
         Check("state_given_up", "==", "broken", "it has to stay blocked until it is reset"),
         Check("io_errors", ">=", 1, "requests must fail, not hang"),
         Check("unbound", "==", True, "the driver does not let go of the disk"),

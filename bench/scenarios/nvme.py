@@ -20,6 +20,7 @@ SCENARIO = Scenario(
        Check("incidents", "==", 1, "the disk was not quarantined"),
        Check("recovered", "==", True, "the disk did not come back with ATS"),
        Check("says_recovered", "==", 1, "the core must say once that a function is back"),
+       Check("says_not_recovered", "==", 0, "a recovery that succeeds is called failed"),
        Check("io_goes_on", "==", True, "the I/O does not go on"),
        Check("io_errors", "==", 0, "a request failed"),
        Check("bytes_wrong", "==", 0, "data was lost or went astray")],

@@ -20,6 +20,7 @@ SCENARIO = Scenario(
        Check("blocked", "==", True, "the function was not blocked"),
        Check("says_quarantined", "==", 1, "the core must say once that it blocked a function"),
        Check("says_recovered", "==", 1, "the core must say once that the function is back"),
+       Check("says_not_recovered", "==", 1, "the log must say once that it is not brought back"),
        Check("recovered", "==", True, "the reset by hand did not bring ATS back"),
        Check("dma_ok_after_recovery", "==", True, "DMA does not work after the reset"),
        # It is fenced once more, after the reset that does not help.
