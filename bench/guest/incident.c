@@ -241,11 +241,32 @@ static const struct step sva[] = {
 	{}
 };
 
+/* None of them has DMA, and each has a driver that ought to know. */
+static bool step_all_told(void)
+{
+	char state[32];
+	int told = 0;
+
+	/* The base has no core to be told, and hardly time to wait for it */
+	for (int ms = 0; ms < opt.wait_ms && told < nr_eps &&
+	     ep_read_sysfs(broken, "quarantine/state", state, sizeof(state));
+	     ms += 20) {
+		told = 0;
+		for_each_ep(ep)
+			told += ep_incidents(ep) > 0;
+		if (told < nr_eps)
+			usleep(20000);
+	}
+	host_value("quarantined", "%d", told);
+	return true;
+}
+
 static const struct step never[] = {
 	SETUP,
 	{ "the device falls silent", step_silence },
 	SHOTS,
 	{ "is the device blocked?", step_blocked },
+	{ "is the core told of all who have no DMA?", step_all_told },
 	{ "the end of it", step_over },
 	{}
 };

@@ -21,9 +21,10 @@ SCENARIO = Scenario(
        Check("unmap_us", ">=", 5000000, "the flush returned before the cap"),
        Check("says_stalled", "==", 1, "a stalled queue is said once"),
        Check("says_dead", "==", 1, "a dead queue is said once"),
-       Check("says_quarantined", "==", 2, "the core was not told of all who have no DMA"),
+       Check("quarantined", "==", 2, "the core was not told of all who have no DMA"),
        Check("says_fenced", "==", 0, "somebody was accused without a verdict")],
     base=expect.BASE_CORRUPTS
-    + [Check("smmu_aborts", "==", False, "the base lets the traffic pass")],
+    + [Check("quarantined", "==", 0, "on the base nobody is told"),
+       Check("smmu_aborts", "==", False, "the base lets the traffic pass")],
     allow={"base": expect.BASE_ALLOWS},
 )
