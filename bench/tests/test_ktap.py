@@ -54,8 +54,8 @@ class Ktap(unittest.TestCase):
         """A failure carries what was said right before it, and not what was before that."""
         text = GOOD.replace("ok 3", "# ATS is off\nnot ok 3")
         self.assertEqual(fails(text), ["not ok: third (ATS is off)"])
-        self.one(GOOD.replace("ok 3 third", "not ok 3 third # because"),
-                 "not ok: third")
+        text = GOOD.replace("ok 3 third", "not ok 3 third # TODO it is slow")
+        self.assertEqual(fails(text), ["not ok: third (it is slow)"])
 
     def test_truncated(self):
         self.one(GOOD.rsplit("\n", 1)[0], "2 of 3 planned")
