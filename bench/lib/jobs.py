@@ -35,6 +35,12 @@ KUNIT_ALLOWS = [
 ]
 
 
+def plan(part=""):
+    """The names in bench/plan, or those of one @part (harness, kunit, ...)."""
+    return [name for name in PLAN.read_text(encoding="utf-8").splitlines()
+            if not part or name.startswith(part + ".")]
+
+
 class Results:
     """Named results, and the closing line."""
 
@@ -302,7 +308,7 @@ def kunit(only=None, results=None):
         problems = [text for text in problems if not text.startswith("allowance ")]
     results.add("kunit.log-clean", "; ".join(problems[:3]) or None)
     ui.note(f"KUnit: {ran} cases (log: {ui.shown(raw)})")
-    return results.close() if own else 0
+    return results.close(None if only else plan("kunit")) if own else 0
 
 
 def _known_suite(glob, commit):
@@ -376,7 +382,7 @@ def test():
         PLAN.write_text("".join(f"{n}\n" for n in sorted(results.all)),
                         encoding="utf-8")
         ui.note(f"wrote {ui.shown(PLAN)}")
-    return results.close(PLAN.read_text(encoding="utf-8").split("\n")[:-1])
+    return results.close(plan())
 
 
 # --- make litmus -----------------------------------------------------------

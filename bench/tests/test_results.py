@@ -63,5 +63,20 @@ class Close(unittest.TestCase):
         self.assertEqual(closed(self.results), (1, ["0 passed, 0 failed"]))
 
 
+class Plan(unittest.TestCase):
+    """bench/plan"""
+
+    def test_each_test_of_the_harness_is_planned(self):
+        def names(suite):
+            for test in suite:
+                if isinstance(test, unittest.TestSuite):
+                    yield from names(test)
+                else:
+                    yield f"harness.{test.id()}"
+
+        found = names(unittest.TestLoader().discover(str(Path(__file__).parent)))
+        self.assertEqual(sorted(set(found) ^ set(jobs.plan("harness"))), [])
+
+
 if __name__ == "__main__":
     unittest.main()
