@@ -16,7 +16,7 @@ from pathlib import Path
 from .. import paths, series, ui
 from . import common, store
 
-TOOLS = ["coccinelle"]
+TOOLS = ["coccinelle", "ocaml"]  # some scripts are OCaml in part; it compiles them
 SCRIPTS = "scripts/coccinelle"
 
 CANARY_FILE = "drivers/pci/access.c"
