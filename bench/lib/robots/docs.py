@@ -79,11 +79,24 @@ class Docs:
         self.folder = common.BUILDS / "check-docs"
         self.tools = store.digest(store.version("sphinx-build", "--version"),
                                   common.tree_of(base), paths.BENCH / "lib/robots/docs.py")
-        found = series.git("grep", "-E", r"^\.\. kernel-doc::", base, "--", "Documentation/*.rst")
-        self.includes = {}      # source file: the documents that include it
+        self.includes = self._includes(base)
+
+    @staticmethod
+    def _includes(commit):
+        """{source file: the documents of @commit that include its kernel-doc}."""
+        includes = {}
+        found = series.git("grep", "-E", r"^\.\. kernel-doc::", commit, "--",
+                           "Documentation/*.rst")
         for line in found.splitlines():
             document, source = re.match(r"\w+:([^:]+):\.\. kernel-doc:: *(\S+)", line).groups()
-            self.includes.setdefault(source, set()).add(document)
+            includes.setdefault(source, set()).add(document)
+        return includes
+
+    def _read(self, commit):
+        """Which of @commit's files a build can read."""
+        return series.git("ls-tree", commit, "--", "Documentation", "MAINTAINERS", "Makefile",
+                          "include/uapi", "scripts", "tools/docs", "tools/lib/python",
+                          *sorted(self._includes(commit)))
 
     def _part(self, document):
         """The part of a document: the innermost folder that builds alone."""
@@ -134,7 +147,7 @@ class Docs:
                 by_part.setdefault(part, []).append(commit)
         for part, members in sorted(by_part.items()):
             keys = {commit: f"docs {part} " + store.digest(
-                self.tools, common.tree_of(commit), common.tree_of(f"{commit}^"))
+                self.tools, self._read(commit), self._read(f"{commit}^"))
                 for commit in members}
             left = [commit for commit in members if self.verdicts.get(keys[commit]) is None]
             if left:
