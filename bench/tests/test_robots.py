@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """The robots of `make check`: what they read, and what they keep."""
 
+import subprocess
 import sys
 import tempfile
 import unittest
@@ -188,6 +189,34 @@ WARNING: ../include/linux/pci.h:12 struct member 'x' not described in 'y'
             with mock.patch.object(docs.common, "WORK", Path(tmp)):
                 self.assertEqual(docs.outside(lines, "PCI"),
                                  {f"{here}'nowhere'", f"{here}'mine'"})
+
+    def test_read(self):
+        """A part is built again for a document and for kernel-doc, not for other code."""
+        with tempfile.TemporaryDirectory() as tmp:
+            def git(*args):
+                return subprocess.run(
+                    ["git", "-C", tmp, "-c", "user.name=A Tester",
+                     "-c", "user.email=tester@example.org", *args],
+                    capture_output=True, text=True, check=True).stdout
+
+            def read(commit):
+                with mock.patch.object(docs.series, "git", git):
+                    # pylint: disable-next=protected-access
+                    return docs.Docs._read(docs.Docs, commit)
+
+            git("init", "-q")
+            for name, text in (("Documentation/a.rst", ".. kernel-doc:: lib/a.c\n"),
+                               ("lib/a.c", "/** a */\n"), ("lib/b.c", "b\n"),
+                               ("lib/b.c", "B\n"), ("lib/a.c", "/** A */\n"),
+                               ("Documentation/b.rst", "B\n")):
+                path = Path(tmp) / name
+                path.parent.mkdir(exist_ok=True)
+                path.write_text(text, encoding="utf-8")
+                git("add", ".")
+                git("commit", "-q", "-m", name)
+            self.assertEqual(read("HEAD^^"), read("HEAD^^^"))
+            self.assertNotEqual(read("HEAD^"), read("HEAD^^"))
+            self.assertNotEqual(read("HEAD"), read("HEAD^"))
 
 
 class KUnit(unittest.TestCase):

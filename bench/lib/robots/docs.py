@@ -88,7 +88,7 @@ class Docs:
         found = series.git("grep", "-E", r"^\.\. kernel-doc::", commit, "--",
                            "Documentation/*.rst")
         for line in found.splitlines():
-            document, source = re.match(r"\w+:([^:]+):\.\. kernel-doc:: *(\S+)", line).groups()
+            document, source = re.match(r"[^:]+:([^:]+):\.\. kernel-doc:: *(\S+)", line).groups()
             includes.setdefault(source, set()).add(document)
         return includes
 
