@@ -444,7 +444,7 @@ def export():
     if git("status", "--porcelain", "-uno", repo=paths.TREE):
         raise ui.Stop(f"{linux}/ has uncommitted changes: commit them (or "
                       "`git commit --fixup` and rebase) first")
-    with tempfile.TemporaryDirectory(dir=paths.TOP) as tmp:
+    with tempfile.TemporaryDirectory(prefix=".export-", dir=paths.TOP) as tmp:
         new = Path(tmp) / "series"
         new.mkdir()
         names = write_files(paths.TREE, "refs/tags/base", "HEAD", new)
