@@ -308,7 +308,24 @@ def kunit(only=None, results=None):
         problems = [text for text in problems if not text.startswith("allowance ")]
     results.add("kunit.log-clean", "; ".join(problems[:3]) or None)
     ui.note(f"KUnit: {ran} cases (log: {ui.shown(raw)})")
-    return results.close(None if only else plan("kunit")) if own else 0
+    return results.close(None if only else planned_cases(commit)) if own else 0
+
+
+def planned_cases(commit):
+    """
+    The KUnit cases of bench/plan that the kernel @commit must run: all of them, but on
+    a base with a series/for-<release>/ those that its patches still have.
+    """
+    names, release = plan("kunit"), series.release_of(commit)
+    if not (paths.SERIES / f"for-{release}").is_dir():
+        return names
+    cases = set(re.findall(r"KUNIT_CASE\w*\((\w+)", series.git(
+        "grep", "-h", "KUNIT_CASE", commit, "--", "drivers/iommu")))
+    kept = [name for name in names
+            if name.count(".") < 2 or name.split(".")[2] in cases]
+    for name in sorted(set(names) - set(kept)):
+        ui.note(f"{name}: the patches for linux {release} do not have it")
+    return kept
 
 
 def _known_suite(glob, commit):

@@ -6,6 +6,7 @@ import sys
 import unittest
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
+from unittest import mock
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from lib import jobs  # noqa: E402
@@ -76,6 +77,25 @@ class Plan(unittest.TestCase):
 
         found = names(unittest.TestLoader().discover(str(Path(__file__).parent)))
         self.assertEqual(sorted(set(found) ^ set(jobs.plan("harness"))), [])
+
+    def cases(self, release, source):
+        """What planned_cases() makes of a plan with two cases, and what it says."""
+        names = ["kunit.complete", "kunit.suite.test_a", "kunit.suite.test_b.1 entry"]
+        said = io.StringIO()
+        with mock.patch.multiple(jobs.series, release_of=lambda commit: release,
+                                 git=lambda *args: source), \
+                mock.patch.object(jobs, "plan", lambda part: names), \
+                redirect_stdout(said), redirect_stderr(said):
+            return jobs.planned_cases("commit"), said.getvalue()
+
+    def test_a_base_with_its_own_patches_has_their_cases(self):
+        names, said = self.cases("7.2", "\tKUNIT_CASE_PARAM(test_b, gen),\n")
+        self.assertEqual(names, ["kunit.complete", "kunit.suite.test_b.1 entry"])
+        self.assertIn("kunit.suite.test_a: the patches for linux 7.2 do not have it", said)
+
+    def test_any_other_base_has_all_cases(self):
+        names, said = self.cases("7.1", "")
+        self.assertEqual((len(names), said), (3, ""))
 
 
 if __name__ == "__main__":
